@@ -1,0 +1,358 @@
+"""What Headwater asks of the world: object stores, sources, catalogs, codecs.
+
+Small protocols, one question each. Nobody inherits from them; an implementation
+is proved by the contract suites in `tests/contracts`. No foreign exception
+crosses a port: everything raised is of `headwater.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from headwater.model.manifest import Pin
+    from headwater.model.naming import Name
+    from headwater.model.records import (
+        ArtifactRecord,
+        Direction,
+        Event,
+        GraphRecord,
+        Location,
+        LogEdge,
+        Publication,
+        Published,
+        Query,
+        RunOpening,
+        RunRecord,
+        RunState,
+        SealedPack,
+        UseEdge,
+        VersionRecord,
+    )
+
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+"""`progress(stage, done, total)`, bytes or entries; total None while unknown. Called from one thread."""
+
+
+# ---------------------------------------------------------------- object stores
+class ObjectInfo(NamedTuple):
+    """One object in a listing."""
+
+    key: str
+    size: int
+    modified_at: datetime
+
+
+class ObjectStore(Protocol):
+    """Named bytes in one place (a directory, a bucket prefix). Keys are `[a-z0-9/._-]+`.
+
+    Every method is safe between threads and processes. Nobody ever sees part of an object.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where this is, without credentials."""
+
+    def put(self, key: str, data: Buffer) -> None:
+        """Store `data`, durable and checked by the service when this returns. One request up to 64 MiB.
+
+        Keys are never reused; putting the same key twice with the same bytes is fine.
+
+        Raises:
+            StorageError: Nothing was stored, or it is unknown whether it was.
+            AccessError: Not allowed to write.
+        """
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return the object, or `length` bytes of it from `start`. One request.
+
+        Raises:
+            NotFoundError: No such key.
+            StorageError: The service failed, or the range reaches past the end.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove the object; that it is absent is not an error."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects whose key starts with `prefix`, in key order, lazily; an error ends it, never a short list."""
+
+    def read_marker(self, key: str) -> tuple[bytes, str] | None:
+        """The small object at `key` with its write token, or None if there is none."""
+
+    def swap_marker(self, key: str, data: bytes, expect: str | None) -> str:
+        """Replace the marker if its token still is `expect` (None: absent); return the new token.
+
+        Raises:
+            ConflictError: Somebody else wrote it.
+        """
+
+
+# ---------------------------------------------------------------------- sources
+class Found(NamedTuple):
+    """One object a source found."""
+
+    path: str
+    """Relative to the URI that was walked; its last part for a single object."""
+    uri: str
+    """What to record: no credentials, no signature, no redirect target."""
+    size: int | None
+    pin: Pin
+
+
+class Checked(NamedTuple):
+    """One reference compared with the world."""
+
+    uri: str
+    outcome: Literal["same", "changed", "missing", "denied", "unverified"]
+    found: str | None
+    """What is there instead, in words."""
+
+
+class Source(Protocol):
+    """Bytes that belong to somebody else, found by URI."""
+
+    def walk(self, uri: str, *, pin: bool | Literal["digest"] = True) -> Iterator[Found]:
+        """What is at `uri`: one object, or all below it, by byte order of path, lazily.
+
+        A prefix of N objects costs ⌈N/1000⌉ + 5 requests at most.
+
+        Raises:
+            ReferenceMissingError: Nothing is there.
+            AccessError, CredentialsError, StorageError: Could not be asked.
+            InvalidInputError: The URI cannot mean anything here.
+        """
+
+    def read(self, uri: str, pin: Pin, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The pinned bytes, piecewise, or a range of them; raises before the first byte if the pin no longer holds.
+
+        Raises:
+            ReferenceMissingError, ReferenceChangedError, AccessError, CredentialsError, StorageError
+        """
+
+    def check(self, references: Iterable[tuple[str, Pin]]) -> Iterator[Checked]:
+        """Compare references with the world, in bulk (listings, not one request each); never raises for one of them."""
+
+
+# ----------------------------------------------------------------------- codecs
+class Codec(Protocol):
+    """Turns values of some Python type into files and back. Deterministic: equal values, equal bytes."""
+
+    name: str
+    """Recorded in the version; never changes meaning."""
+
+    def handles(self, value_type: Any) -> bool:
+        """Whether this codec writes and reads values of that type (a class or a typing form)."""
+
+    def write(self, value: Any, folder: Path) -> Mapping[str, Any]:
+        """Put the value into files in the empty directory `folder`; return options to record (JSON)."""
+
+    def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
+        """The value again, as type `as_` (None: as it was written)."""
+
+
+# ---------------------------------------------------------------------- catalog
+class PackCatalog(Protocol):
+    """Which packs exist, what lies in them, and who relies on them. All on the catalog's own clock."""
+
+    def open_lease(self, owner: str) -> str:
+        """A writer's lease on bytes, 30 minutes; return its id."""
+
+    def renew_leases(self, leases: Collection[str]) -> None:
+        """Extend leases to 30 minutes from now; StateError if one has lapsed."""
+
+    def close_lease(self, lease: str) -> None:
+        """Give up the lease and its holds; idempotent."""
+
+    def reserve(self, pack_ids: Sequence[str], lease: str) -> list[str]:
+        """Make rows in state `uploading`; return the keys to PUT them under."""
+
+    def seal(self, packs: Sequence[SealedPack], lease: str) -> None:
+        """The packs are durable: index their blobs, mark them live, hold them for the lease."""
+
+    def hold_blobs(self, names: Collection[bytes], lease: str) -> dict[bytes, str]:
+        """Name → id of a live pack that holds it, now held by the lease (condemned ones are revived).
+
+        What is not in the answer is not there: send it.
+        """
+
+    def hold_proofs(self, names: Collection[bytes], lease: str) -> dict[bytes, frozenset[str]]:
+        """Pages and chunk lists all of whose packs are live: name → packs, now held."""
+
+    def locate(self, names: Collection[bytes]) -> dict[bytes, Location]:
+        """Where to read blobs: live packs first, then condemned ones; absent names are left out."""
+
+    def packs(self, state: str | None = None) -> Iterator[tuple[str, str, str, int]]:
+        """(pack id, key, state, size) of every pack, for upkeep."""
+
+    def rows(self, pack_id: str) -> Iterator[Any]:
+        """The `BlobRow`s of one pack, by offset."""
+
+
+class VersionCatalog(Protocol):
+    """Artifacts, versions, aliases, tags, and their history."""
+
+    def commit(self, publication: Publication) -> Published:
+        """Make a version (or draft), or find that an equal one is there, in one transaction.
+
+        Raises:
+            ConflictError: code facts `lost_packs`: packs that are no longer live, send their blobs again.
+            StateError: The run is ended, fenced or unknown; the lease lapsed.
+            InvalidInputError: The artifact has another type.
+        """
+
+    def publish(self, version_ids: Sequence[str], aliases: Mapping[str, Sequence[str]], actor: str) -> list[Published]:
+        """Publish drafts, all or none. A draft already published is returned as it is; a discarded one is a StateError."""
+
+    def discard(self, version_ids: Sequence[str], actor: str) -> None:
+        """Give drafts up; idempotent; a published one is a StateError."""
+
+    def find(
+        self, name: Name, *, group: str | None = None, at: datetime | None = None, record: bool = True
+    ) -> VersionRecord:
+        """The version a full name means (section 3: group first), as of `at`.
+
+        Raises:
+            ArtifactNotFoundError, VersionNotFoundError
+            StateError: That number was deleted; says when and by whom.
+        """
+
+    def get(self, version_id: str) -> VersionRecord:
+        """The version with that id, deleted and drafts included; VersionNotFoundError."""
+
+    def edit(self, version_id: str, base: VersionRecord, changes: Mapping[str, Any], actor: str) -> VersionRecord:
+        """Apply `changes` (metadata, description, tags, aliases: whole new values of what changed).
+
+        Raises:
+            ConflictError: Somebody changed the same field since `base`; nothing is changed.
+        """
+
+    def set_alias(
+        self, artifact: Name, alias: str, to: str | None, *, expect: str | None, actor: str, run_id: str | None = None
+    ) -> None:
+        """Point an alias at version id `to` (None removes it) if it is at version id `expect` ("" = nowhere, None = don't care)."""
+
+    def delete(self, version_id: str, *, delete_aliases: bool, actor: str) -> VersionRecord:
+        """Leave a tombstone; StateError while an alias other than latest points at it, unless `delete_aliases`."""
+
+    def edit_artifact(self, artifact: Name, changes: Mapping[str, Any], actor: str) -> ArtifactRecord:
+        """Change description or tags of an artifact."""
+
+    def artifact(self, artifact: Name) -> ArtifactRecord:
+        """ArtifactNotFoundError if there is none."""
+
+    def artifacts(self, query: Query) -> list[ArtifactRecord]:
+        """Artifacts, partitions folded unless `query.partition` is given."""
+
+    def partitions(self, artifact: Name) -> list[ArtifactRecord]:
+        """The partitions of an artifact, by key."""
+
+    def versions(self, query: Query, *, drafts: bool = False, deleted: bool = False) -> list[VersionRecord]:
+        """Versions that match, newest first unless ordered."""
+
+    def history(self, artifact: Name, version_id: str | None = None) -> list[Event]:
+        """Every change, oldest first."""
+
+    def sweep_drafts(self, actor: str) -> int:
+        """Discard drafts past their time to live; return how many."""
+
+
+class RunCatalog(Protocol):
+    """Runs and the two edges."""
+
+    def open(self, opening: RunOpening) -> RunRecord:
+        """Open the run, or find it again; earlier running attempts of its key are closed as `lost`.
+
+        Raises:
+            StateError: The run is ended and `resume` was not asked for.
+        """
+
+    def get(self, id_or_key: str) -> RunRecord:
+        """By id, or the newest attempt under a key; RunNotFoundError. Lapsed leases show as `lost`."""
+
+    def attempts(self, key: str) -> list[RunRecord]:
+        """Every attempt under a key, oldest first."""
+
+    def renew(self, run_ids: Mapping[str, int]) -> dict[str, RunRecord]:
+        """Extend the 3-minute leases of run id → fence; a `lost` run returns; those fenced or ended are left out."""
+
+    def close(
+        self, run_id: str, state: RunState, *, fence: int | None = None, error: str | None = None,
+        cached_from: str | None = None,
+    ) -> RunRecord:
+        """End a run: discards its open drafts unless `finished`; idempotent for the same state; a fenced caller gets StateError."""
+
+    def close_group(self, group: str, state: RunState, error: str | None = None) -> list[RunRecord]:
+        """End every running run of a group."""
+
+    def update(self, run_id: str, *, config: Mapping[str, Any] | None = None, summary: Mapping[str, Any] | None = None,
+               links: Mapping[str, str] | None = None, code: Mapping[str, Any] | None = None) -> RunRecord:
+        """Merge keys into a run's facts, ended or not."""
+
+    def record_uses(self, run_id: str, uses: Sequence[tuple[str, str | None, str]]) -> None:
+        """(version id, role, asked name); idempotent; a run that ended `finished` is a StateError."""
+
+    def list(self, query: Query) -> list[RunRecord]:
+        """Runs that match, newest first unless ordered."""
+
+    def used(self, run_id: str) -> list[UseEdge]: ...
+    def logged(self, run_id: str) -> list[LogEdge]: ...
+    def users(self, version_id: str, query: Query) -> list[tuple[RunRecord, str | None]]: ...
+    def loggers(self, version_id: str) -> list[tuple[RunRecord, str | None, str]]: ...
+
+    def sweep(self) -> list[RunRecord]:
+        """Mark every running run whose lease lapsed as `lost`, discarding its drafts; return them."""
+
+
+class LineageCatalog(Protocol):
+    """The graph."""
+
+    def closure(
+        self, version_ids: Sequence[str], direction: Direction, *, depth: int | None = None, all_edges: bool = False,
+        limit: int | None = None,
+    ) -> GraphRecord:
+        """Everything upstream or downstream, the starting versions included; one recursive query.
+
+        Follows `created` derivations; with `all_edges` also what reproducing runs used.
+        """
+
+
+class EventCatalog(Protocol):
+    """The append-only feed."""
+
+    def after(self, cursor: int, limit: int = 1000, *, kinds: Collection[str] = (), project: str | None = None,
+              artifact: str | None = None) -> list[Event]: ...
+
+    def head(self) -> int:
+        """The cursor of the newest event, 0 if none."""
+
+    def consumer(self, name: str) -> int:
+        """The acknowledged cursor of a named consumer, 0 if new."""
+
+    def acknowledge(self, name: str, cursor: int) -> None:
+        """Everything up to `cursor` was handled; never moves back."""
+
+
+class Catalog(Protocol):
+    """Facts in SQL: five small faces of one database."""
+
+    @property
+    def repository_id(self) -> str: ...
+    @property
+    def packs(self) -> PackCatalog: ...
+    @property
+    def versions(self) -> VersionCatalog: ...
+    @property
+    def runs(self) -> RunCatalog: ...
+    @property
+    def lineage(self) -> LineageCatalog: ...
+    @property
+    def events(self) -> EventCatalog: ...
+    def setting(self, key: str) -> str | None: ...
+    def set_setting(self, key: str, value: str) -> None: ...
+    def close(self) -> None: ...
