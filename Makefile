@@ -1,0 +1,73 @@
+# Needs Python 3.11+ and make; everything else is installed into .venv and .cache.
+#   make demo    a pipeline on real data, versioned before your eyes
+#   make test    everything CI runs
+#   make check   the same without what is slow (under 3 minutes)
+#   make bench   speed and memory beside W&B and DVC
+#   make format  let ruff rewrite the code
+
+PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11 python3.14; do \
+	"$$p" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PINS := .ci/constraints.txt
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -q
+PARALLEL := -n $(WORKERS) --dist loadfile
+ORCHESTRATORS := $(patsubst tests/integrations/%/,%,$(wildcard $(addprefix tests/integrations/,prefect/ airflow/ dagster/)))
+AZURITE := $(if $(shell grep -rlIi azurite tests 2>/dev/null),.cache/azurite/node_modules/.bin/azurite)
+
+# uv is quick; where it cannot reach the packages, pip, which may be set up for them, does the same
+INSTALL = { $(BIN)/uv pip install -q --python $(BIN)/python -c $(PINS) $(1) || \
+	$(BIN)/python -m pip install -q -c $(PINS) $(1); }
+
+.PHONY: demo test check bench format lint types tests-core $(addprefix tests-,$(ORCHESTRATORS)) clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/headwater demo
+
+test: lint types $(addprefix tests-,$(ORCHESTRATORS)) tests-core
+
+check: lint types $(VENV)/.dev
+	$(PYTEST) $(PARALLEL) -m "not slow" --ignore=tests/integrations tests
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+tests-core: $(VENV)/.dev $(AZURITE)
+	$(PYTEST) $(PARALLEL) --ignore=tests/integrations tests
+
+# one process each: an orchestrator changes logging, settings and signal handlers of the process it lives in
+$(addprefix tests-,$(ORCHESTRATORS)): tests-%: $(VENV)/.dev $(AZURITE)
+	$(PYTEST) tests/integrations/$*
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer was found; make PYTHON=/path/to/python3 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c $(PINS) uv
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.made pyproject.toml $(PINS)
+	$(call INSTALL,-e ".[demo]")
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml $(PINS)
+	$(call INSTALL,-e ".[dev]")
+	@touch $@ $(VENV)/.demo
+
+.cache/azurite/node_modules/.bin/azurite:
+	mkdir -p .cache/azurite
+	npm install --silent --no-fund --no-audit --prefix .cache/azurite azurite@3
+
+clean:
+	rm -rf $(VENV) .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
