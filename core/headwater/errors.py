@@ -47,7 +47,7 @@ class HeadwaterError(Exception):
 
     def __init__(self, **facts: Any) -> None:
         self.facts: dict[str, Any] = facts
-        super().__init__(self._sentence())
+        super().__init__(" ".join(self._sentence().splitlines()))  # one line, whatever a name or a service said
 
     def _what(self) -> str:
         return str(self.facts.get("what", "something failed"))
