@@ -1,0 +1,1 @@
+"""One file per outside system: its client, its object store, its source, its errors made ours."""
