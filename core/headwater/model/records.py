@@ -25,7 +25,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """A value: equal by content, JSON by `msgspec.to_builtins`."""
 
 
-class VersionRecord(Record):
+class VersionRecord(Record, frozen=True, kw_only=True):
     """One version of an artifact, as the catalog knows it."""
 
     id: str
@@ -62,7 +62,7 @@ class VersionRecord(Record):
     deleted_at: datetime | None = None
 
 
-class ArtifactRecord(Record):
+class ArtifactRecord(Record, frozen=True, kw_only=True):
     """An artifact (one partition of it, where it has partitions)."""
 
     id: str
@@ -80,7 +80,7 @@ class ArtifactRecord(Record):
     updated_at: datetime
 
 
-class RunRecord(Record):
+class RunRecord(Record, frozen=True, kw_only=True):
     """One attempt at executing a step."""
 
     id: str
@@ -111,7 +111,7 @@ class RunRecord(Record):
     """Of a `cached` run: the id of the run whose versions it reuses."""
 
 
-class UseEdge(Record):
+class UseEdge(Record, frozen=True, kw_only=True):
     """A run used a version."""
 
     run_id: str
@@ -122,7 +122,7 @@ class UseEdge(Record):
     at: datetime
 
 
-class LogEdge(Record):
+class LogEdge(Record, frozen=True, kw_only=True):
     """A run logged a version."""
 
     run_id: str
@@ -132,7 +132,7 @@ class LogEdge(Record):
     at: datetime
 
 
-class Event(Record):
+class Event(Record, frozen=True, kw_only=True):
     """One line of the append-only feed, and of an artifact's history."""
 
     cursor: int
@@ -152,7 +152,7 @@ class Event(Record):
     """E.g. `{"alias": "prod", "old": "v3", "new": "v4"}`."""
 
 
-class BlobRow(Record):
+class BlobRow(Record, frozen=True, kw_only=True):
     """Where one blob lies inside a pack."""
 
     name: bytes
@@ -167,7 +167,7 @@ class BlobRow(Record):
     kind: BlobKind = "data"
 
 
-class Location(Record):
+class Location(Record, frozen=True, kw_only=True):
     """A blob and the pack it lies in."""
 
     pack_id: str
@@ -176,7 +176,7 @@ class Location(Record):
     row: BlobRow
 
 
-class SealedPack(Record):
+class SealedPack(Record, frozen=True, kw_only=True):
     """A pack that is durable in the object store, with its index."""
 
     pack_id: str
@@ -184,14 +184,14 @@ class SealedPack(Record):
     rows: tuple[BlobRow, ...]
 
 
-class PageUse(Record):
+class PageUse(Record, frozen=True, kw_only=True):
     """One page (or chunk list) and every pack that holds something below it, itself included."""
 
     name: bytes
     packs: frozenset[str]
 
 
-class Publication(Record):
+class Publication(Record, frozen=True, kw_only=True):
     """Everything one catalog transaction needs to make a version."""
 
     version_id: str
@@ -228,7 +228,7 @@ class Publication(Record):
     actor: str
 
 
-class Published(Record):
+class Published(Record, frozen=True, kw_only=True):
     """What a publication made."""
 
     version: VersionRecord
@@ -236,7 +236,7 @@ class Published(Record):
     """`reproduced` when an equal version was there already."""
 
 
-class RunOpening(Record):
+class RunOpening(Record, frozen=True, kw_only=True):
     """Everything needed to open (or find again) a run."""
 
     id: str
@@ -257,7 +257,7 @@ class RunOpening(Record):
     """Take an existing run of this id over instead of starting it anew; the older executor is fenced."""
 
 
-class GraphRecord(Record):
+class GraphRecord(Record, frozen=True, kw_only=True):
     """A piece of the lineage graph: its nodes and its two kinds of edges."""
 
     versions: tuple[VersionRecord, ...]
@@ -270,7 +270,7 @@ class GraphRecord(Record):
     """(version id, id of the version it derives from)."""
 
 
-class Query(Record):
+class Query(Record, frozen=True, kw_only=True):
     """A question about artifacts, versions or runs; the same in Python, CLI and HTTP."""
 
     project: str | None = None

@@ -1,0 +1,1 @@
+"""Blobs in packs: how bytes are kept, found again and cached."""

@@ -1,0 +1,234 @@
+"""Packs: one object in the store that holds many blobs, and can explain itself.
+
+    header · (record header · blob)* · index · trailer
+
+The index at the end, sorted by name, is what readers use: one ranged GET. If
+the end is lost, `scan` finds the blobs by their record headers. FORMAT.md is
+the law for every byte.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, cast
+from zlib import crc32
+
+from headwater.errors import DigestMismatchError, FormatError, InvalidInputError
+from headwater.model.chunker import decode_chunks
+from headwater.model.digest import Digest
+from headwater.model.keys import check_ulid
+from headwater.model.records import BlobKind, BlobRow, SealedPack
+from headwater.store.compression import NONE, ZSTD, compress, decompress
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+TARGET_SIZE: Final = 32 * 1024 * 1024
+"""A pack is full from this many bytes on."""
+MAX_SIZE: Final = 64 * 1024 * 1024
+MAX_BLOBS: Final = 8_192
+MAX_BLOB: Final = 48 * 1024 * 1024
+"""Longest blob, raw bytes."""
+FORMAT: Final = 1
+"""The newest pack format this code reads, and the one it writes."""
+
+_MAGIC: Final = b"\x89HWP\r\n\x1a\n"
+_RECORD: Final = b"\x89HWB"
+_HEADER = struct.Struct("<8sI26s6xI")
+"""magic, format, pack id, 6 zero bytes, CRC-32 of all before."""
+_BLOB = struct.Struct("<4sBBHII32sII")
+"""magic, kind, compression, 0, stored, raw, name, CRC-32 of the stored bytes, CRC-32 of all before."""
+_ROW = struct.Struct("<32sIIIBBH")
+"""name, offset, stored, raw, compression, kind, 0."""
+_TRAILER = struct.Struct("<26s2xIIIII8s")
+"""pack id, 2 zero bytes, format, number of rows, length of the index, its CRC-32, CRC-32 of all before, magic."""
+_KINDS: Final[tuple[BlobKind, ...]] = ("data", "chunks", "page", "root")
+_TAIL: Final = 64 * 1024
+"""How much of a pack's end `read_index` asks for first: the index of 1,300 blobs."""
+
+
+class PackWriter:
+    """Collects blobs into one pack, in memory. Not thread-safe: one writer, one thread.
+
+    Args:
+        pack_id: A new ULID.
+    """
+
+    def __init__(self, pack_id: str) -> None:
+        self.pack_id = check_ulid(pack_id)
+        self._data = bytearray(_sealed(_HEADER, _MAGIC, FORMAT, pack_id.encode()))
+        self._rows: dict[bytes, BlobRow] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes so far, with what `finish` will add."""
+        return len(self._data) + len(self._rows) * _ROW.size + _TRAILER.size
+
+    @property
+    def n_blobs(self) -> int:
+        """How many blobs it holds."""
+        return len(self._rows)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to `finish`: 32 MiB or 8,192 blobs."""
+        return self.size >= TARGET_SIZE or self.n_blobs >= MAX_BLOBS
+
+    def add(self, name: bytes, raw: Buffer, kind: BlobKind = "data", compress: bool = True) -> BlobRow:
+        """Append a blob; a name that is here already is not added twice.
+
+        Raises:
+            InvalidInputError: The blob is over 48 MiB, or the pack cannot take it; nothing was added.
+        """
+        row = self._rows.get(name)
+        if row is not None:
+            return row
+        size = memoryview(raw).nbytes
+        compression, stored = _pack(raw, compress)
+        length = memoryview(stored).nbytes
+        if size > MAX_BLOB or self.n_blobs >= MAX_BLOBS or self.size + length + _BLOB.size + _ROW.size > MAX_SIZE:
+            raise InvalidInputError(what=f"a blob of {size} bytes does not fit into the pack", fix="finish the pack first")
+        self._data += _sealed(
+            _BLOB, _RECORD, _KINDS.index(kind), compression, 0, length, size, name, crc32(stored)
+        )  # fmt: skip
+        row = BlobRow(
+            name=bytes(name), offset=len(self._data), stored=length, raw=size, compression=compression, kind=kind
+        )
+        self._data += stored
+        self._rows[row.name] = row
+        return row
+
+    def finish(self) -> tuple[Buffer, SealedPack]:
+        """The pack's bytes, ready to PUT, and its rows by offset. The writer must not be used again."""
+        index = b"".join(_pack_row(self._rows[name]) for name in sorted(self._rows))
+        self._data += index
+        self._data += _sealed_trailer(self.pack_id, len(self._rows), index)
+        return self._data, SealedPack(pack_id=self.pack_id, size=len(self._data), rows=tuple(self._rows.values()))
+
+
+def _pack(raw: Buffer, wanted: bool) -> tuple[int, Buffer]:
+    return compress(raw) if wanted else (NONE, raw)
+
+
+def _sealed(layout: struct.Struct, *fields: object) -> bytes:
+    body = layout.pack(*fields, 0)[:-4]
+    return body + struct.pack("<I", crc32(body))
+
+
+def _pack_row(row: BlobRow) -> bytes:
+    return _ROW.pack(row.name, row.offset, row.stored, row.raw, row.compression, _KINDS.index(row.kind), 0)
+
+
+def _sealed_trailer(pack_id: str, n_rows: int, index: bytes) -> bytes:
+    body = _TRAILER.pack(pack_id.encode(), FORMAT, n_rows, len(index), crc32(index), 0, b"")[:-12]
+    return body + struct.pack("<I", crc32(body)) + _MAGIC
+
+
+# ---------------------------------------------------------------------- reading
+def decode_blob(row: BlobRow, stored: Buffer, where: str) -> bytes:
+    """Unpack and verify one blob; what it returns is what was stored under that name.
+
+    Args:
+        row: Its row.
+        stored: The `row.stored` bytes at `row.offset`.
+        where: The pack's key, for the error.
+
+    Raises:
+        DigestMismatchError: The bytes are others.
+        FormatError: The bytes do not unpack.
+    """
+    if memoryview(stored).nbytes != row.stored:
+        raise FormatError(what=f"a blob has {memoryview(stored).nbytes} bytes instead of {row.stored}", where=where)
+    if row.compression not in (NONE, ZSTD):
+        raise FormatError(what=f"a blob has the unknown compression {row.compression}", where=where)
+    raw = decompress(stored, row.raw, where) if row.compression == ZSTD else bytes(stored)
+    if len(raw) != row.raw:
+        raise FormatError(what=f"a blob has {len(raw)} bytes instead of {row.raw}", where=where)
+    if row.kind == "chunks":
+        decode_chunks(raw)
+        return raw
+    actual = Digest.of(raw)
+    if actual != row.name:
+        raise DigestMismatchError(expected=str(Digest(row.name)), actual=str(actual), where=where)
+    return raw
+
+
+def read_index(get_range: Callable[[int, int], bytes], size: int) -> SealedPack:
+    """The pack's rows by offset, from its end: one request, two for a pack of over 1,300 blobs.
+
+    Args:
+        get_range: `get_range(start, length)` gives that part of the pack.
+        size: Length of the whole pack, bytes.
+
+    Raises:
+        FormatError: The end is damaged (`scan` may still help) or of a newer format.
+    """
+    start = max(0, size - _TAIL)
+    tail = get_range(start, size - start)
+    pack_id, n_rows, length, crc = _read_trailer(tail[-_TRAILER.size :])
+    first = size - _TRAILER.size - length
+    if n_rows * _ROW.size != length or n_rows > MAX_BLOBS or first < _HEADER.size:
+        raise FormatError(what="a pack's trailer does not fit the pack", where=pack_id)
+    index = tail[first - start : -_TRAILER.size] if first >= start else get_range(first, length)
+    if len(index) != length or crc32(index) != crc:
+        raise FormatError(what="a pack's index is damaged", where=pack_id)
+    rows = tuple(sorted(_read_rows(index, first), key=lambda row: row.offset))
+    return SealedPack(pack_id=pack_id, size=size, rows=rows)
+
+
+def _read_trailer(data: bytes) -> tuple[str, int, int, int]:
+    if len(data) != _TRAILER.size or data[-8:] != _MAGIC:
+        raise FormatError(what="these bytes are not the end of a pack")
+    pack_id, version, n_rows, length, crc, own, _ = _TRAILER.unpack(data)
+    if own != crc32(data[:-12]):
+        raise FormatError(what="a pack's trailer is damaged")
+    _check_version(version)
+    return check_ulid(pack_id.decode()), n_rows, length, crc
+
+
+def _check_version(version: int) -> None:
+    if version != FORMAT:
+        fix = "upgrade headwater" if version > FORMAT else None
+        raise FormatError(what=f"a pack has format {version}, this Headwater reads up to {FORMAT}", fix=fix)
+
+
+def _read_rows(index: bytes, end: int) -> Iterator[BlobRow]:
+    for name, offset, stored, raw, compression, kind, _ in _ROW.iter_unpack(index):
+        if offset + stored > end or kind >= len(_KINDS):
+            raise FormatError(what="a pack's index points outside the pack", where=str(Digest(name)))
+        yield BlobRow(name=name, offset=offset, stored=stored, raw=raw, compression=compression, kind=_KINDS[kind])
+
+
+def scan(data: Buffer) -> tuple[BlobRow, ...]:
+    """Rebuild the rows of a damaged pack from its record headers, by offset.
+
+    Gives only records whose header and stored bytes have their CRC; skips what is damaged and goes on behind it.
+    Never raises, whatever the bytes.
+    """
+    view = memoryview(data).cast("B")
+    whole = bytes(view)
+    found: dict[bytes, BlobRow] = {}
+    at = whole.find(_RECORD)
+    while at >= 0:
+        row = _read_record(whole, at)
+        if row is not None:
+            found.setdefault(row.name, row)
+        at = whole.find(_RECORD, row.offset + row.stored if row else at + 1)
+    return tuple(found.values())
+
+
+def _read_record(whole: bytes, at: int) -> BlobRow | None:
+    head = whole[at : at + _BLOB.size]
+    if len(head) < _BLOB.size:
+        return None
+    _, kind, compression, _, stored, raw, name, crc, own = _BLOB.unpack(head)
+    offset = at + _BLOB.size
+    if own != crc32(head[:-4]) or kind >= len(_KINDS) or crc32(memoryview(whole)[offset : offset + stored]) != crc:
+        return None
+    if offset + stored > len(whole):
+        return None
+    return cast(
+        "BlobRow",
+        BlobRow(name=name, offset=offset, stored=stored, raw=raw, compression=compression, kind=_KINDS[kind]),
+    )
