@@ -1,0 +1,79 @@
+"""Azurite: Azure Blob Storage on this machine; an npm package, kept in a cache directory of the project."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock
+
+from tests.servers.processes import Server, free_ports
+
+PACKAGE = "azurite@3.35.0"
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""The account key that Azurite's documentation publishes for everybody."""
+CACHE = Path(__file__).parents[2] / ".cache" / "azurite"
+
+
+class AzureServer(NamedTuple):
+    """A running blob service."""
+
+    endpoint: str
+    """With the account: `http://127.0.0.1:<port>/devstoreaccount1`."""
+    port: int
+
+    @property
+    def connection_string(self) -> str:
+        return self.connection_at(self.endpoint)
+
+    def connection_at(self, endpoint: str) -> str:
+        """The connection string with another way to the same server, e.g. through a proxy."""
+        return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint};"
+
+    def client(self) -> Any:
+        """A plain client, for arranging and looking behind our backs."""
+        from azure.storage.blob import BlobServiceClient
+
+        return BlobServiceClient.from_connection_string(self.connection_string)
+
+    def container(self, name: str, *, public: bool = False) -> str:
+        """Create a container and return its name."""
+        self.client().create_container(name, public_access="container" if public else None)
+        return name
+
+
+@functools.cache
+def running() -> AzureServer:
+    """The service of this test process, started at the first call (2 s, and 20 s once to install it)."""
+    server = Server("azurite")
+    (port,) = free_ports(1)
+    found = AzureServer(f"http://127.0.0.1:{port}/{ACCOUNT}", port)
+    command = [
+        _node(), str(_installed()), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent",
+        "--disableTelemetry", "--skipApiVersionCheck", "--location", str(server.folder),
+    ]  # fmt: skip
+    server.start(command, lambda: found.client().get_service_properties() is not None, seconds=60)
+    return found
+
+
+def _installed() -> Path:
+    main = CACHE / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / "install.lock"):
+        if not main.exists():
+            npm = shutil.which("npm") or "npm"
+            command = [npm, "install", "--prefix", str(CACHE), "--no-audit", "--no-fund", "--loglevel=error", PACKAGE]
+            subprocess.run(command, check=True, timeout=300, cwd=CACHE, env=dict(os.environ))
+    return main
+
+
+def _node() -> str:
+    found = shutil.which("node")
+    if found is None:
+        raise RuntimeError("the Azure tests need Node.js to run Azurite")
+    return found
