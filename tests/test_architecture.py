@@ -25,7 +25,7 @@ INTEGRATIONS = ROOT / "integrations"
 FLOORS: list[set[str]] = [
     {"errors"},
     {"model"},
-    {"ports", "settings"},
+    {"ports", "disk", "settings"},
     {"backends", "store", "catalog", "codecs", "heartbeat"},
     {"sources", "artifact", "upload", "download"},
     {"home"},

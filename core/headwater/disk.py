@@ -85,18 +85,12 @@ def sync_folder(folder: str | Path) -> None:
         os.close(fd)
 
 
-def make_folder(folder: Path, *, mode: int = 0o777) -> None:
+def make_folder(folder: Path) -> None:
     """Create a directory and its parents, each durable; an existing one costs no fsync."""
-    try:
-        folder.mkdir(mode)
-    except FileExistsError:
-        if not folder.is_dir():
-            raise
+    if folder.is_dir():
         return
-    except FileNotFoundError:
-        make_folder(folder.parent)
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode)
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)
 
 
@@ -136,7 +130,7 @@ def write_all(fd: int, data: Buffer) -> None:
 
 def _write_direct(fd: int, view: memoryview) -> int:
     """Write the whole pages of `view` past the page cache; return how many bytes that were (0: not possible here)."""
-    if not _O_DIRECT or not _set_direct(fd, True):
+    if not _O_DIRECT or not _set_direct(fd, on=True):
         return 0
     whole = len(view) // PAGE * PAGE
     try:
@@ -146,10 +140,10 @@ def _write_direct(fd: int, view: memoryview) -> int:
             raise
         return os.lseek(fd, 0, os.SEEK_CUR)
     finally:
-        _set_direct(fd, False)
+        _set_direct(fd, on=False)
 
 
-def _set_direct(fd: int, on: bool) -> bool:
+def _set_direct(fd: int, *, on: bool) -> bool:
     import fcntl
 
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)

@@ -109,7 +109,9 @@ class ObjectStoreContract:
     files_beside_folders = True
     """Whether `a/b` and `a/b/c` may both exist; a directory cannot do that and Headwater never asks for it."""
 
-    @pytest.mark.parametrize("prefix", ["", "p", "packs", "packs/", "packs/01", "packs/01/", "packs/01/a", "q", "packs/01/abc.pack/"])
+    @pytest.mark.parametrize(
+        "prefix", ["", "p", "packs", "packs/", "packs/01", "packs/01/", "packs/01/a", "q", "packs/01/abc/"]
+    )
     def test_list_takes_any_prefix(self, store: ObjectStore, raw: Raw, prefix: str) -> None:
         keys = ["packs/01/abc", "packs/01/b", "packs/011", "packs/02/a", "packs2/a", "markers/a"]
         for key in keys:
