@@ -1,0 +1,1 @@
+"""Speed and memory of Headwater, beside its peers, measured in one run on one disk."""
