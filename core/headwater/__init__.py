@@ -1,0 +1,67 @@
+"""Headwater: the memory of data and ML pipelines. The public names, nothing else."""
+
+from headwater.artifact import Artifact
+from headwater.artifactinfo import ArtifactInfo
+from headwater.connect import connect, start_run
+from headwater.errors import (
+    AccessError,
+    ArtifactNotFoundError,
+    ConflictError,
+    CredentialsError,
+    DigestMismatchError,
+    EntryNotFoundError,
+    FormatError,
+    HeadwaterError,
+    IntegrityError,
+    InvalidInputError,
+    MissingBlobError,
+    NotFoundError,
+    ReferenceChangedError,
+    ReferenceMissingError,
+    RunNotFoundError,
+    SourceChangedError,
+    StateError,
+    StorageError,
+    VersionNotFoundError,
+)
+from headwater.lookup import pinned
+from headwater.model.graph import Graph
+from headwater.model.naming import name
+from headwater.repository import Repository
+from headwater.run import Run
+from headwater.settings import configure
+from headwater.version import RunInfo, Version
+
+__all__ = [
+    "AccessError",
+    "Artifact",
+    "ArtifactInfo",
+    "ArtifactNotFoundError",
+    "ConflictError",
+    "CredentialsError",
+    "DigestMismatchError",
+    "EntryNotFoundError",
+    "FormatError",
+    "Graph",
+    "HeadwaterError",
+    "IntegrityError",
+    "InvalidInputError",
+    "MissingBlobError",
+    "NotFoundError",
+    "ReferenceChangedError",
+    "ReferenceMissingError",
+    "Repository",
+    "Run",
+    "RunInfo",
+    "RunNotFoundError",
+    "SourceChangedError",
+    "StateError",
+    "StorageError",
+    "Version",
+    "VersionNotFoundError",
+    "configure",
+    "connect",
+    "name",
+    "pinned",
+    "start_run",
+]

@@ -1,0 +1,104 @@
+"""What code a run ran: git commit, Python and package versions; diff and arguments only on request.
+
+Read once per process and working directory. Package versions are read from the
+names of the installed metadata folders, without opening any.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from headwater.model.digest import Digest
+from headwater.model.values import mask_text
+
+MAX_CODE_FILE = 1024 * 1024
+"""Largest file that `Run.log_code` takes, bytes."""
+MAX_DIFF = 1024 * 1024
+"""Longest diff that is kept, characters."""
+GIT_SECONDS = 10
+
+_METADATA_FOLDER = re.compile(r"(?P<name>[A-Za-z0-9_.]+)-(?P<version>[^-]+)\.(?:dist|egg)-info\Z")
+
+
+def describe_code() -> tuple[dict[str, Any], str]:
+    """What is recorded in a run: commit, branch, dirty, python, platform; and the packages, as JSON text.
+
+    The run keeps the packages' digest; the text is stored once per repository.
+    """
+    return dict(_git_facts(str(Path.cwd()))), _packages(tuple(sys.path))
+
+
+@functools.lru_cache(maxsize=8)
+def _git_facts(folder: str) -> tuple[tuple[str, Any], ...]:
+    facts: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    if status is not None:
+        lines = status.splitlines()
+        heads = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# ") and " " in line[2:])
+        facts["commit"] = heads.get("branch.oid")
+        facts["branch"] = heads.get("branch.head")
+        facts["dirty"] = any(not line.startswith("#") for line in lines)
+    return tuple(facts.items())
+
+
+@functools.lru_cache(maxsize=2)
+def _packages(path: tuple[str, ...]) -> str:
+    found: dict[str, str] = {}
+    for folder in path:
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:  # a zip, or a folder that is gone
+            continue
+        for name in names:
+            match = _METADATA_FOLDER.match(name)
+            if match:
+                found.setdefault(match["name"].replace("_", "-").lower(), match["version"])
+    return json.dumps(found, sort_keys=True, separators=(",", ":"))
+
+
+def environment_key(packages: str) -> str:
+    """The setting under which a repository keeps this list of packages."""
+    return f"environment:{Digest.of(packages.encode())}"
+
+
+def working_diff(folder: Path) -> str | None:
+    """`git diff HEAD`, secrets masked, at most 1 MiB; None outside a repository. Only on request."""
+    diff = _git(str(folder), "diff", "HEAD")
+    return None if diff is None else mask_text(diff[:MAX_DIFF])
+
+
+def program_arguments() -> list[str]:
+    """`sys.argv`, secrets masked. Only on request."""
+    return [mask_text(argument) for argument in sys.argv]
+
+
+def tracked_files(
+    root: Path, include: Callable[[str], bool] | None = None, exclude: Callable[[str], bool] | None = None
+) -> Iterator[str]:
+    """Paths below `root` that git tracks, at most 1 MiB each, in byte order; the filters see the relative path."""
+    listed = _git(str(root), "ls-files", "-z", "--cached") or ""
+    for path in sorted(p for p in listed.split("\0") if p):
+        wanted = (include is None or include(path)) and not (exclude is not None and exclude(path))
+        file = root / path
+        if wanted and file.is_file() and file.stat().st_size <= MAX_CODE_FILE:
+            yield path
+
+
+def _git(folder: str, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", folder, "-c", "core.fsmonitor=false", *arguments],
+            capture_output=True, text=True, errors="replace", timeout=GIT_SECONDS, check=False,
+        )
+    except (OSError, subprocess.SubprocessError):  # no git, or a repository that hangs: the run matters more
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,261 @@
+"""Open the repository at a URL; the only file that names concrete backends.
+
+    connect()                        what `configure` or $HEADWATER_URL says, else ~/.headwater
+    connect("path/to/folder")        SQLite and packs in one folder, made if it is not there
+    connect("memory://")             gone when the process ends
+    connect("postgresql://…")        a catalog that knows where its packs are (`headwater init` made it)
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from headwater import disk, settings
+from headwater.backends.files import FileStore
+from headwater.backends.memory import MemoryStore
+from headwater.errors import InvalidInputError, NotFoundError, StateError
+from headwater.handle import Hooks
+from headwater.heartbeat import Leases
+from headwater.home import Home
+from headwater.model.keys import MARKER, Marker, decode_marker, encode_marker
+from headwater.model.values import mask_text
+from headwater.repository import Repository
+from headwater.run import Run, RunSpec, open_run
+from headwater.store.blobs import BlobStore
+from headwater.store.cache import FileCache
+from headwater.store.statcache import StatCache
+
+if TYPE_CHECKING:
+    from headwater.home import Home as OpenHome
+    from headwater.ports import Catalog, ObjectStore
+
+CATALOG_FILE = "catalog.sqlite"
+OBJECTS_FOLDER = "objects"
+LOCAL_FOLDER = "local"
+STORE_ROOT = "store_root"
+"""The catalog's setting that says where the packs are, for a catalog in PostgreSQL."""
+
+_CLOUD_STORES = {
+    "s3": ("headwater.backends.s3", "S3Store"),
+    "gs": ("headwater.backends.gcs", "GCSStore"),
+    "az": ("headwater.backends.azure", "AzureStore"),
+}
+
+_default: dict[str, Repository] = {}
+_lock = threading.Lock()
+
+
+def connect(url: str | Path | None = None, *, project: str | None = None) -> Repository:
+    """Open a repository. Without `configure` or $HEADWATER_URL, the last one opened by URL is this process's default.
+
+    Args:
+        url: See the module; None for the default.
+        project: The current project of this repository object.
+
+    Raises:
+        InvalidInputError: Not a URL of a repository.
+        NotFoundError: No repository is there (a folder is made, a team's repository is not: `headwater init`).
+        StateError: The packs belong to another repository.
+        StorageError, AccessError, FormatError: It could not be opened.
+    """
+    if url is None:
+        return default_repository() if project is None else _open(settings.current().url, project)
+    repository = _open(str(url), project)
+    settings.suggest(str(url))
+    return repository
+
+
+def default_repository() -> Repository:
+    """This process's repository, opened once per URL."""
+    now = settings.current()
+    key = f"{now.url}\n{now.project}\n{now.actor}"
+    with _lock:
+        if key not in _default:
+            _default[key] = _open(now.url, None)
+        return _default[key]
+
+
+def start_run(
+    name: str,
+    *,
+    project: str | None = None,
+    config: dict[str, Any] | None = None,
+    group: str | None = None,
+    parent: str | None = None,
+    key: str | None = None,
+    **more: Any,
+) -> Run:
+    """Open a run in the default repository; `with` makes it current and ends it, `run.finish()` ends it in a notebook.
+
+    Args:
+        name: What people call the step.
+        project: Where its names live; the parent run's, else the current project.
+        config: What the step was told, JSON; secrets are masked.
+        group: The orchestrator run it belongs to: inside a group a name means one version. The parent's by default.
+        parent: Id of the run it runs inside; the current run by default.
+        key: The stable identity of the step's execution: opening it again is the next attempt.
+        **more: `attempt`, `id`, `resume` (take up a run that has ended), `links`, `capture`
+            (of `code`, `diff`, `arguments`), and `repository` to use another one than the default.
+
+    Raises:
+        InvalidInputError: An argument that cannot be meant.
+        StateError: The run has ended and `resume` is false.
+    """
+    repository = more.pop("repository", None) or default_repository()
+    unknown = more.keys() - {"attempt", "id", "resume", "links", "capture"}
+    if unknown:
+        raise InvalidInputError(what=f"start_run() knows no argument {sorted(unknown)[0]!r}")
+    spec = RunSpec(name=name, project=project, config=config, group=group, parent=parent, key=key, **more)
+    return open_run(repository.home, spec)
+
+
+def create(url: str | Path, objects: str | None = None) -> Repository:
+    """Make (or migrate) a repository and open it; what is there already stays.
+
+    Args:
+        url: A folder, or a `postgresql://` URL.
+        objects: Where the packs go: `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///…`; by default
+            beside an SQLite catalog. PostgreSQL needs it the first time.
+
+    Raises:
+        InvalidInputError, StateError, StorageError, AccessError, FormatError
+    """
+    catalog_url, folder = _catalog_url(str(url))
+    if folder is not None:
+        _make_folder(folder)
+    catalog = _sql().create(catalog_url)
+    known = catalog.setting(STORE_ROOT)
+    if known and objects and known != objects:
+        raise StateError(what=f"this repository keeps its packs in {known}, not in {objects}", where=mask_text(str(url)))
+    if objects and not known:
+        catalog.set_setting(STORE_ROOT, objects)
+    elif folder is None and not known:
+        raise InvalidInputError(what="a catalog in PostgreSQL needs a place for its packs", fix="add --objects s3://…")
+    catalog.close()
+    return _open(str(url), None)
+
+
+# -- opening ---------------------------------------------------------------------
+def _open(url: str, project: str | None) -> Repository:
+    now = settings.current()
+    if url.startswith("memory:"):
+        return _assemble(url, _sql().create("sqlite://"), MemoryStore(), project, now.cache)
+    catalog_url, folder = _catalog_url(url)
+    if folder is not None and not (folder / CATALOG_FILE).exists():
+        _make_folder(folder)
+        _sql().create(catalog_url).close()
+    catalog = _sql().open_catalog(catalog_url)
+    root = catalog.setting(STORE_ROOT)
+    if root is None and folder is None:
+        raise NotFoundError(what="this database holds no repository", where=mask_text(url), fix="run `headwater init`")
+    objects = open_store(root) if root else FileStore(_must(folder) / OBJECTS_FOLDER)
+    return _assemble(mask_text(url), catalog, objects, project, _local_folder(folder, now.cache, catalog))
+
+
+def _assemble(
+    url: str, catalog: Catalog, objects: ObjectStore, project: str | None, folder: Path
+) -> Repository:
+    now = settings.current()
+    if url.startswith("memory:"):
+        folder = folder / catalog.repository_id
+    _check_marker(catalog, objects)
+    remote = not isinstance(objects, FileStore | MemoryStore)
+    home = Home(
+        url=url, catalog=catalog, objects=objects, blobs=BlobStore(objects, catalog.packs),
+        leases=Leases(catalog.packs, now.actor), folder=folder, project=project or now.project, actor=now.actor,
+        statcache=StatCache(folder / "stat.sqlite"),
+        cache=FileCache(now.cache / "files", now.quota) if remote else None,
+    )
+    return Repository(home)
+
+
+def open_store(url: str) -> ObjectStore:
+    """The object store at a URL; the client library is loaded now.
+
+    Raises:
+        InvalidInputError: A scheme no backend knows, or its extra is not installed.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme in ("", "file"):
+        return FileStore(_path_of(url))
+    if scheme not in _CLOUD_STORES:
+        raise InvalidInputError(what=f"packs cannot be kept at {mask_text(url)}", fix="use file, s3, gs or az URLs")
+    module, name = _CLOUD_STORES[scheme]
+    store: ObjectStore = getattr(import_module(module), name)(url)
+    return store
+
+
+def _check_marker(catalog: Catalog, objects: ObjectStore) -> None:
+    found = objects.read_marker(MARKER)
+    if found is None:
+        if next(iter(catalog.packs.packs("live")), None) is not None:
+            raise StateError(
+                what="the catalog knows packs, but its store is empty or another one", where=objects.url,
+                fix="check the store's URL; `headwater doctor` says more",
+            )
+        objects.swap_marker(MARKER, encode_marker(Marker(repository=catalog.repository_id)), None)
+    elif decode_marker(found[0]).repository != catalog.repository_id:
+        raise StateError(
+            what=f"these packs belong to repository {decode_marker(found[0]).repository}, "
+            f"the catalog is of {catalog.repository_id}", where=objects.url, fix="connect each catalog to its own store",
+        )
+
+
+def _catalog_url(url: str) -> tuple[str, Path | None]:
+    """The database to open, and the folder of an embedded repository."""
+    scheme = urlsplit(url).scheme
+    if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        return url, None
+    if scheme in ("", "file") or (os.name == "nt" and len(scheme) == 1):
+        folder = _path_of(url)
+        return f"sqlite:///{folder / CATALOG_FILE}", folder
+    raise InvalidInputError(
+        what=f"{mask_text(url)} is not a repository", fix="use a folder, memory:// or postgresql://user@host/database"
+    )
+
+
+def _path_of(url: str) -> Path:
+    path = unquote(urlsplit(url).path) if url.startswith("file:") else url
+    return Path(path).expanduser().absolute()
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInputError(what="a repository is a folder, this is a file", where=folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CATALOG_FILE).exists():
+        strangers = [p.name for p in folder.iterdir() if p.name not in (OBJECTS_FOLDER, LOCAL_FOLDER)]
+        if strangers and not any(name.startswith(CATALOG_FILE) for name in strangers):
+            raise InvalidInputError(
+                what=f"the folder holds other things ({strangers[0]}) and no repository", where=folder,
+                fix="name an empty or new folder",
+            )
+    with disk.explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _local_folder(folder: Path | None, cache: Path, catalog: Catalog) -> Path:
+    """Beside an embedded repository, so that one folder is all there is; else, or if that is read-only, in the cache."""
+    if folder is not None and os.access(folder, os.W_OK):
+        return folder / LOCAL_FOLDER
+    return cache / catalog.repository_id
+
+
+def _must(folder: Path | None) -> Path:
+    assert folder is not None
+    return folder
+
+
+def _sql() -> Any:
+    return import_module("headwater.catalog.sql")  # SQLAlchemy loads in a quarter of a second: only when it is needed
+
+
+def _open_default_home() -> OpenHome:
+    return default_repository().home
+
+
+Hooks.open_home = _open_default_home

@@ -1,0 +1,209 @@
+"""The small thing that one step gives the next: a version by id, with its facts loaded when asked.
+
+A handle pickles, and writes as JSON, as a few ids and names without URL or
+credentials; it opens again with the connection of the process that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+from headwater.errors import StateError
+from headwater.model.graph import label
+from headwater.model.naming import Name
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from headwater.home import Home
+    from headwater.model.records import VersionRecord
+
+HANDLE_FORMAT = 1
+
+
+class Hooks:
+    """What higher floors lend to versions: set once, when they are imported."""
+
+    open_home: Callable[[], Home] | None = None
+    """How a handle that arrived from elsewhere finds this process's repository."""
+    on_read: Callable[[Any], None] | None = None
+    """Told before bytes of a version are read, to notice reads without a use."""
+
+
+class Handle:
+    """Identity and facts of one version. Equal by version id."""
+
+    def __init__(self, record: VersionRecord, home: Home) -> None:
+        self._handle: dict[str, Any] | None = None
+        self._home: Home | None = home
+        self._adopt(record)
+
+    def _adopt(self, record: VersionRecord) -> None:
+        self._record: VersionRecord | None = record
+        self.aliases: list[str] = list(record.aliases)
+        self.tags: list[str] = list(record.tags)
+        self.metadata: dict[str, Any] = _copy(record.metadata)
+        self.description: str = record.description
+
+    # -- facts -------------------------------------------------------------------
+    def __getattr__(self, attribute: str) -> Any:
+        # Only reached on a handle from elsewhere, for the editable facts it has not loaded yet.
+        if attribute in ("aliases", "tags", "metadata", "description") and "_handle" in self.__dict__:
+            self._adopt(self.record)
+            return self.__dict__[attribute]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
+
+    @property
+    def home(self) -> Home:
+        """The repository it lives in, opened by this process.
+
+        Raises:
+            StateError: This process is connected to another repository.
+        """
+        if self._home is None:
+            if Hooks.open_home is None or self._handle is None:
+                raise StateError(what=f"{self!r} has no repository", fix="import headwater and connect")
+            home = Hooks.open_home()
+            if home.repository_id != self._handle["repository"]:
+                raise StateError(
+                    what=f"{self._handle['name']} belongs to repository {self._handle['repository']}, "
+                    f"this process is connected to {home.repository_id}",
+                    fix="set HEADWATER_URL to its repository",
+                )
+            self._home = home
+        return self._home
+
+    @property
+    def record(self) -> VersionRecord:
+        """Everything the catalog knows about it, as it was when loaded."""
+        if self._record is None:
+            assert self._handle is not None
+            self._record = self.home.catalog.versions.get(self._handle["id"])
+        return self._record
+
+    @property
+    def id(self) -> str:
+        """Stable, unique everywhere."""
+        return str(self._handle["id"]) if self._handle else self.record.id
+
+    @property
+    def project(self) -> str:
+        """The namespace of its artifact."""
+        return self.record.project
+
+    @property
+    def name(self) -> str:
+        """`project/artifact[partition]`."""
+        return self._bare.bare
+
+    @property
+    def partition(self) -> str:
+        """Partition key, empty if the artifact has none."""
+        return self.record.partition
+
+    @property
+    def number(self) -> int | None:
+        """3 for v3; None while a draft."""
+        return self.record.number
+
+    @property
+    def version(self) -> str:
+        """`v3`, or `draft`."""
+        return "draft" if self.record.number is None else f"v{self.record.number}"
+
+    @property
+    def state(self) -> str:
+        """draft, published, deleted or discarded, as it was when loaded."""
+        return self.record.state
+
+    @property
+    def digest(self) -> str:
+        """Of its manifest's root: equal digests, equal content."""
+        return str(self._handle["digest"]) if self._handle else self.record.digest
+
+    @property
+    def type(self) -> str:
+        """The artifact's type."""
+        return self.record.type
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of all entries, stored and referenced; None if some reference's size is unknown."""
+        record = self.record
+        return None if record.referenced_size is None else record.stored_size + record.referenced_size
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was logged, UTC."""
+        return self.record.created_at
+
+    @property
+    def _bare(self) -> Name:
+        r = self.record
+        return Name(project=r.project, artifact=r.artifact, partition=r.partition)
+
+    def __str__(self) -> str:
+        if self._record is None and self._handle is not None:
+            return str(self._handle["name"])
+        return f"{self.name}:{self.version}"
+
+    def __repr__(self) -> str:
+        return f"<Version {self}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Handle) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    # -- crossing processes ------------------------------------------------------
+    def to_json(self) -> dict[str, Any]:
+        """The small form that travels: repository, id, name, digest. No URL, no credentials."""
+        if self._handle is not None:
+            return dict(self._handle)
+        return {
+            "headwater": HANDLE_FORMAT, "repository": self.home.repository_id, "id": self.id, "name": str(self), "digest": self.digest,
+        }
+
+    @classmethod
+    def from_json(cls, handle: dict[str, Any]) -> Self:
+        """The handle that `to_json` wrote; nothing is asked until it is used.
+
+        Raises:
+            StateError: Written by a newer Headwater, or not a handle.
+        """
+        if handle.get("headwater") != HANDLE_FORMAT or not {"repository", "id", "name", "digest"} <= handle.keys():
+            raise StateError(what=f"not a version handle of this Headwater: {handle!r}", fix="upgrade headwater")
+        version = cls.__new__(cls)
+        version._handle = {k: str(v) if k != "headwater" else v for k, v in handle.items()}
+        version._home = None
+        version._record = None
+        return version
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self).from_json, (self.to_json(),))
+
+    # -- inside ------------------------------------------------------------------
+    def readable(self) -> Home:
+        """Its repository, once it is clear that its bytes may be read.
+
+        Raises:
+            StateError: It is deleted or discarded.
+        """
+        if self.record.state in ("deleted", "discarded"):
+            raise StateError(what=f"{self} is {self.record.state}, its bytes may be gone")
+        if Hooks.on_read is not None:
+            Hooks.on_read(self)
+        return self.home
+
+    @property
+    def label(self) -> str:
+        """`artifact:v3`, for pictures and lines of text."""
+        return label(self.record)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _copy(v) for k, v in value.items()}
+    return [_copy(v) for v in value] if isinstance(value, list) else value

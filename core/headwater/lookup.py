@@ -1,0 +1,111 @@
+"""What a name means now, inside a group, at a time, or under a lock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headwater.errors import FormatError, InvalidInputError, StateError
+from headwater.model.naming import parse_name
+
+if TYPE_CHECKING:
+    from headwater.home import Home
+    from headwater.model.records import VersionRecord
+
+LOCK_FORMAT = 1
+DRAFT_PREFIX = "draft."
+"""`project/artifact:draft.<id>` names a draft exactly, where only text can travel."""
+
+_pins: ContextVar[Mapping[str, str] | None] = ContextVar("headwater_pins", default=None)
+
+
+def find_version(
+    home: Home, name: str, *, project: str | None = None, at: datetime | None = None, group: str | None = None
+) -> VersionRecord:
+    """The version that `name` means.
+
+    A lock (`pinned`) goes before a group, a group before what holds now. Numbers
+    and digests mean one thing everywhere.
+
+    Args:
+        home: Where to look.
+        name: Any form of `model.naming`.
+        project: Of names that say none; the current one by default.
+        at: What it meant then.
+        group: The group that asks; its answer is remembered for the group.
+
+    Raises:
+        InvalidInputError, ArtifactNotFoundError, VersionNotFoundError
+        StateError: That number was deleted; or names are pinned and this one is not in the lock.
+    """
+    parsed = parse_name(name).within(project or home.project)
+    versions = home.catalog.versions
+    if parsed.alias and parsed.alias.startswith(DRAFT_PREFIX):
+        return versions.get(parsed.alias.removeprefix(DRAFT_PREFIX))
+    pins = _pins.get()
+    if pins is None or parsed.number is not None or parsed.digest or at is not None:
+        return versions.find(parsed, group=group, at=at)
+    if str(parsed) not in pins:
+        raise StateError(what=f"names are pinned, and {parsed} is not among them", fix="leave the pinned block")
+    return versions.get(pins[str(parsed)])
+
+
+def lock_of(home: Home, run_id: str) -> dict[str, Any]:
+    """What a run used, as the JSON of a lock file: asked name → exact version."""
+    names: dict[str, Any] = {}
+    for edge in home.catalog.runs.used(run_id):
+        v = edge.version
+        if edge.asked:
+            pin = {"id": v.id, "version": None if v.number is None else f"v{v.number}", "digest": v.digest}
+            names[str(parse_name(edge.asked).within(v.project))] = pin
+    return {"headwater-lock": LOCK_FORMAT, "repository": home.repository_id, "run": run_id, "names": names}
+
+
+@contextmanager
+def pinned(what: Any) -> Iterator[None]:
+    """Inside the block names mean exactly what a run used, or what a lock file says.
+
+    Args:
+        what: A `Run`, or the path of a file that `headwater lock` wrote.
+
+    Raises:
+        FormatError: The file is not a lock file of this Headwater.
+        StateError: Inside, for a name that is not pinned.
+    """
+    lock = lock_of(what.home, what.id) if hasattr(what, "home") else _read_lock(Path(what))
+    token = _pins.set({name: pin["id"] for name, pin in lock["names"].items()})
+    try:
+        yield
+    finally:
+        _pins.reset(token)
+
+
+def _read_lock(path: Path) -> dict[str, Any]:
+    try:
+        lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if lock["headwater-lock"] != LOCK_FORMAT or any("id" not in pin for pin in lock["names"].values()):
+            raise ValueError("another format")
+    except OSError as error:
+        raise InvalidInputError(what=f"the lock file cannot be read: {error.strerror}", where=path) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(what="not a lock file of this Headwater", where=path, fix="`headwater lock` writes one") from error
+    return lock
+
+
+def instant(at: datetime | str | None) -> datetime | None:
+    """An aware time of what a user wrote; UTC where no zone is given.
+
+    Raises:
+        InvalidInputError: Not a time.
+    """
+    if isinstance(at, str):
+        try:
+            at = datetime.fromisoformat(at)
+        except ValueError as error:
+            raise InvalidInputError(what=f"{at!r} is not a time", fix="write 2026-01-31 or 2026-01-31T12:00:00Z") from error
+    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at

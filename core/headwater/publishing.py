@@ -1,0 +1,115 @@
+"""From an artifact to a version: bytes first, then the manifest, then one catalog transaction.
+
+A crash before that transaction leaves orphan packs for upkeep and nothing else;
+a crash after it leaves a whole version. If collection took a pack between the
+look-up and the commit, the catalog names it, and just those bytes are sent again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headwater.errors import ArtifactNotFoundError, ConflictError, StateError
+from headwater.model.naming import LATEST, Name, check_alias, check_part, check_partition, parse_name
+from headwater.model.records import Publication, Published, RunState
+from headwater.model.values import to_object
+from headwater.store.ulids import new_ulid
+from headwater.upload import Uploaded, upload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headwater.artifact import Artifact
+    from headwater.home import Home
+    from headwater.ports import Progress
+
+DEFAULT_TYPE = "dataset"
+ATTEMPTS = 5
+"""How often bytes are sent again because collection took them; each needs a collector at the very wrong moment."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How an artifact is logged; every field has the meaning of the same word in `Run.log_artifact`."""
+
+    project: str | None = None
+    """Where a name without a project belongs; None: the repository's current one."""
+    aliases: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    role: str | None = None
+    run_id: str | None = None
+    fence: int = 0
+    derived_from: tuple[str, ...] | None = None
+    draft: bool = False
+    draft_ttl_seconds: int = 86_400
+    finish: RunState | None = None
+
+
+def publish(
+    home: Home, artifact: Artifact, options: Options, progress: Progress | None = None
+) -> tuple[Published, Uploaded]:
+    """Make `artifact` a version (or draft), or find the equal one that is there. Atomic, idempotent, resumable.
+
+    Raises:
+        InvalidInputError: A name, alias, tag or fact that cannot be; a type other than the artifact's.
+        StateError: The run has ended or was taken over.
+        IntegrityError, StorageError, AccessError: The bytes could not be read or stored.
+    """
+    draft = _publication(home, artifact, options)
+    for attempt in range(ATTEMPTS):
+        with home.leases.borrow() as lease:
+            uploaded = upload(artifact, home, lease, progress=progress)
+            try:
+                return home.catalog.versions.commit(_filled(draft, uploaded, lease)), uploaded
+            except ConflictError as error:
+                if "lost_packs" not in error.facts or attempt == ATTEMPTS - 1:
+                    raise
+            except StateError as error:
+                if error.facts.get("lapsed_lease") != lease or attempt == ATTEMPTS - 1:
+                    raise
+                home.leases.lapsed(lease)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _publication(home: Home, artifact: Artifact, options: Options) -> Publication:
+    name = artifact_name(artifact, options.project or home.project)
+    return Publication(
+        version_id=new_ulid(), project=str(name.project), artifact=name.artifact, partition=name.partition,
+        type=artifact.type or known_type(home, name), root=b"", root_packs=frozenset(), pages=(), lease="",
+        n_entries=0, stored_size=0, referenced_size=None, codec=artifact.codec,
+        metadata=to_object(artifact.metadata, f"metadata of {name.bare}"), description=str(artifact.description or ""),
+        aliases=tuple(sorted({check_alias(a) for a in options.aliases if a != LATEST})),
+        tags=tuple(sorted({check_part(t, "tag") for t in options.tags})),
+        run_id=options.run_id, fence=options.fence, role=options.role, derived_from=options.derived_from,
+        draft=options.draft, draft_ttl_seconds=options.draft_ttl_seconds, finish=options.finish, actor=home.actor,
+    )
+
+
+def _filled(publication: Publication, uploaded: Uploaded, lease: str) -> Publication:
+    return msgspec.structs.replace(
+        publication, root=bytes(uploaded.root), root_packs=uploaded.root_packs, pages=uploaded.pages,
+        chunk_lists=uploaded.chunk_lists, seals=uploaded.seals, lease=lease, n_entries=uploaded.n_entries,
+        stored_size=uploaded.stored_size, referenced_size=uploaded.referenced_size,
+    )
+
+
+def artifact_name(artifact: Artifact, project: str) -> Name:
+    """The full name of the artifact that the next version of `artifact` belongs to."""
+    name = parse_name(artifact.name).within(project)
+    if artifact.partition:
+        name = msgspec.structs.replace(name, partition=check_partition(artifact.partition))
+    return name
+
+
+def known_type(home: Home, name: Name) -> str:
+    """The type the artifact has already, or `dataset` for a new one."""
+    try:
+        return home.catalog.versions.artifact(name).type
+    except ArtifactNotFoundError:
+        return DEFAULT_TYPE
+
+
+def version_ids(versions: Sequence[Any] | None) -> tuple[str, ...] | None:
+    """The ids of versions given as `derived_from`; None stays None."""
+    return None if versions is None else tuple(v if isinstance(v, str) else v.id for v in versions)

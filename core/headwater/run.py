@@ -1,0 +1,349 @@
+"""A run: one attempt at executing a step; it uses versions and logs versions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar, Token
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import msgspec
+
+from headwater.artifact import Artifact
+from headwater.code import (
+    describe_code,
+    environment_key,
+    program_arguments,
+    tracked_files,
+    working_diff,
+)
+from headwater.conversion import Naming, artifact_of
+from headwater.errors import InvalidInputError, StateError
+from headwater.handle import Hooks
+from headwater.heartbeat import heart
+from headwater.lookup import find_version
+from headwater.model.records import RunOpening, RunState
+from headwater.model.values import mask, mask_text, to_object, to_plain
+from headwater.publishing import Options, publish, version_ids
+from headwater.version import RunInfo, Version
+
+if TYPE_CHECKING:
+    from headwater.home import Home
+    from headwater.model.records import RunRecord
+    from headwater.ports import Progress
+
+A = TypeVar("A")
+
+current: ContextVar[Run | None] = ContextVar("headwater_run", default=None)
+"""The run that `use` and `log` join in this thread or task."""
+
+_NAMESPACE = uuid.UUID("8d7c5f0e-6c0f-5d6e-9a53-68656164776a")
+
+
+def run_id(repository_id: str, key: str, attempt: int) -> str:
+    """The id of that attempt, the same in every process (UUIDv5, RFC 9562)."""
+    return str(uuid.uuid5(_NAMESPACE, f"{repository_id}\n{key}\n{attempt}"))
+
+
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is opened with; fields as the arguments of `start_run`."""
+
+    name: str
+    project: str | None = None
+    config: dict[str, Any] | None = None
+    group: str | None = None
+    parent: str | None = None
+    key: str | None = None
+    attempt: int | None = None
+    id: str | None = None
+    links: dict[str, str] | None = None
+    resume: bool = False
+    capture: tuple[str, ...] = ("code",)
+    """What to record of the program: any of `code`, `diff`, `arguments`."""
+
+
+def open_run(home: Home, spec: RunSpec) -> Run:
+    """Open (or find again) the run that `spec` describes; it is alive until `finish`.
+
+    Raises:
+        InvalidInputError: A config that is not JSON.
+        StateError: The run has ended and `resume` is false.
+    """
+    parent = current.get()
+    inherited = parent.record if parent is not None and parent.home.repository_id == home.repository_id else None
+    key = spec.key or f"run:{uuid.uuid4()}"
+    attempt = spec.attempt or _next_attempt(home, spec)
+    opening = RunOpening(
+        id=spec.id or run_id(home.repository_id, key, attempt), key=key, attempt=attempt,
+        project=spec.project or (inherited.project if inherited else home.project), name=spec.name,
+        group=spec.group or (inherited.group if inherited else None),
+        parent=spec.parent or (inherited.id if inherited else None),
+        config=mask(to_object(spec.config, "config")), links=dict(spec.links or {}), code=_code(home, spec.capture),
+        actor=home.actor, host=socket.gethostname(), pid=os.getpid(), resume=spec.resume,
+    )
+    return Run(home.catalog.runs.open(opening), home, alive=True)
+
+
+def _next_attempt(home: Home, spec: RunSpec) -> int:
+    if spec.key is None:
+        return 1
+    return max((r.attempt for r in home.catalog.runs.attempts(spec.key)), default=0) + 1
+
+
+def _code(home: Home, capture: Sequence[str]) -> dict[str, Any]:
+    if not capture:
+        return {}
+    facts, packages = describe_code()
+    environment = environment_key(packages)
+    if home.catalog.setting(environment) is None:
+        home.catalog.set_setting(environment, packages)
+    facts["environment"] = environment.removeprefix("environment:")
+    if "diff" in capture:
+        facts["diff"] = working_diff(Path.cwd())
+    if "arguments" in capture:
+        facts["arguments"] = program_arguments()
+    return facts
+
+
+class Facts(dict[str, Any]):
+    """A run's config or summary: a dict that remembers which keys were set since they were last sent."""
+
+    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+        super().__init__(values)
+        self._where = where
+        self._changed: set[str] = set()
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(str(name), to_plain(value, f"{self._where}.{name}"))
+        self._changed.add(str(name))
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """As `dict.update`; every value becomes JSON."""
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def take_changed(self) -> dict[str, Any]:
+        """What was set since the last call."""
+        changed, self._changed = self._changed, set()
+        return {name: self[name] for name in sorted(changed) if name in self}
+
+
+class Run(RunInfo):
+    """A run that acts: alive between its opening and `finish`, or one found again to look at or add facts to.
+
+    As a context manager it is the current run of its block, and ends with it:
+    `finished`, or `failed` with the exception, `cancelled` by Ctrl-C.
+
+    Attributes:
+        config: What the step was told; a dict, secrets masked, sent with the next log or finish.
+        summary: What came out; a dict, sent with the next log or finish. NumPy scalars are fine.
+    """
+
+    def __init__(self, record: RunRecord, home: Home, *, alive: bool = False) -> None:
+        super().__init__(record, home)
+        self.config = Facts(record.config, "config")
+        self.summary = Facts(record.summary, "summary")
+        self._known: set[str] = set()
+        self._tokens: list[Token[Run | None]] = []
+        self._scratch: Path | None = None
+        if alive:
+            heart.watch_run(home.catalog.runs, record.id, record.fence)
+
+    # -- the two verbs -----------------------------------------------------------
+    def use_artifact(
+        self, artifact: str | Version[A] | Artifact, *, role: str | None = None, fresh: bool = False
+    ) -> Version[Any]:
+        """Record that the run uses a version, and return it.
+
+        Args:
+            artifact: A name (inside a group it means one version for all), a version, or an `Artifact`
+                still to be made: it is logged only if its content changed, and used.
+            role: What it is to the run, e.g. `train`.
+            fresh: What the name means now, whatever the group has resolved it to.
+
+        Raises:
+            InvalidInputError, ArtifactNotFoundError, VersionNotFoundError
+            StateError: The version is deleted or of another repository; the run has finished.
+        """
+        if isinstance(artifact, Artifact):
+            made, _ = publish(self.home, artifact, Options(project=self.project))
+            artifact = Version(made.version, self.home)
+        return self.use_many([(artifact, role)], fresh=fresh)[0]
+
+    def use_many(
+        self, uses: Sequence[tuple[str | Version[Any], str | None]], *, fresh: bool = False
+    ) -> list[Version[Any]]:
+        """`use_artifact` for several (name or version, role), recorded in one transaction."""
+        found = [self._find(what, fresh) for what, _ in uses]
+        asked = [str(what) for what, _ in uses]
+        if found:
+            edges = [(v.id, role, name) for v, (_, role), name in zip(found, uses, asked)]
+            self.home.catalog.runs.record_uses(self.id, edges)
+        self._known.update(v.id for v in found)
+        return found
+
+    def _find(self, what: str | Version[Any], fresh: bool) -> Version[Any]:
+        if isinstance(what, str):
+            group = None if fresh else self.group
+            return Version(find_version(self.home, what, project=self.project, group=group), self.home)
+        if what.home.repository_id != self.home.repository_id:
+            raise StateError(what=f"{what} is of another repository than run {self.name}", fix="pull it here first")
+        if what.state in ("deleted", "discarded"):
+            raise StateError(what=f"{what} is {what.state} and cannot be used")
+        return what
+
+    def log_artifact(
+        self,
+        artifact: Any,
+        name: str | None = None,
+        *,
+        aliases: Iterable[str] = (),
+        tags: Iterable[str] = (),
+        role: str | None = None,
+        derived_from: Sequence[Version[Any] | str] | None = None,
+        publish: bool = True,
+        progress: Progress | None = None,
+        finish: RunState | None = None,
+        **describe: Any,
+    ) -> Version[Any]:
+        """Log a version: published at once, it survives a later failure of the run.
+
+        Content equal to the artifact's newest version makes no new one; the edge is then `reproduced`.
+
+        Args:
+            artifact: An `Artifact`; a `Version`, whose manifest the name then points at; a `Path`; or a
+                value that a codec knows.
+            name: Under which artifact; an `Artifact` has its own.
+            aliases: To move to this version.
+            tags: To put on it.
+            role: What it is to the run.
+            derived_from: Which versions it was made from; by default all the run has used so far.
+            publish: If false, a draft: invisible to names until `draft.publish()`.
+            progress: Told stage, bytes done, bytes in all.
+            finish: Also end the run with this state, in the same transaction.
+            **describe: `type`, `metadata`, `description`, `partition`, and `allow_pickle`, `declared` for values.
+
+        Raises:
+            InvalidInputError: A name, alias, tag, type or value that cannot be.
+            StateError: The run has ended, or another executor has taken it over.
+            SourceChangedError: A file changed while it was read.
+            IntegrityError, StorageError, AccessError: The bytes could not be read or stored.
+        """
+        allow_pickle, declared = bool(describe.pop("allow_pickle", False)), describe.pop("declared", None)
+        unknown = describe.keys() - {"type", "metadata", "description", "partition"}
+        if unknown:
+            raise InvalidInputError(what=f"log_artifact() knows no argument {sorted(unknown)[0]!r}")
+        options = Options(
+            project=self.project, aliases=tuple(aliases), tags=tuple(tags), role=role, run_id=self.id,
+            fence=self.record.fence, derived_from=version_ids(derived_from), draft=not publish, finish=finish,
+        )
+        self.flush()
+        with artifact_of(artifact, Naming(name=name, **describe), declared=declared, allow_pickle=allow_pickle) as filled:
+            version = self._publish(filled, options, progress)
+        if finish is not None:
+            self._ended(finish)
+        return version
+
+    def _publish(self, artifact: Artifact, options: Options, progress: Progress | None) -> Version[Any]:
+        version = Version[Any](publish(self.home, artifact, options, progress)[0].version, self.home)
+        self._known.add(version.id)
+        return version
+
+    def log_code(
+        self, root: str | Path = ".", name: str | None = None, *,
+        include: Callable[[str], bool] | None = None, exclude: Callable[[str], bool] | None = None,
+    ) -> Version[Any]:
+        """Log the files below `root` that git tracks (at most 1 MiB each) as an artifact of type `code`.
+
+        Raises:
+            InvalidInputError: No tracked file is left to log.
+        """
+        folder = Path(root).resolve()
+        artifact = Artifact(name or f"{self.name}-code", "code")
+        paths = list(tracked_files(folder, include, exclude))
+        for path in paths:
+            artifact.add_file(folder / path, path)
+        if not paths:
+            raise InvalidInputError(what="git tracks no file to log", where=folder, fix="commit them, or use add_dir")
+        return self.log_artifact(artifact, role="code")
+
+    # -- its life ----------------------------------------------------------------
+    def flush(self) -> None:
+        """Send what was set in `config` and `summary` since the last time."""
+        config, summary = mask(self.config.take_changed()), self.summary.take_changed()
+        if config or summary:
+            self.record = self.home.catalog.runs.update(self.id, config=config or None, summary=summary or None)
+
+    def finish(self, state: RunState = "finished", error: BaseException | str | None = None) -> None:
+        """End the run; its open drafts are discarded unless it `finished`. Ending it the same way again is fine.
+
+        Raises:
+            StateError: It has ended otherwise, or another executor has taken it over.
+        """
+        self.flush()
+        if self.state == state:
+            return
+        text = None if error is None else mask_text(_shown(error))
+        self.record = self.home.catalog.runs.close(self.id, state, fence=self.record.fence, error=text)
+        self._ended(self.record.state)
+
+    def _ended(self, state: RunState) -> None:
+        heart.forget_run(self.id)
+        self.record = msgspec.structs.replace(self.record, state=state)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def scratch(self) -> Path:
+        """A directory of the run's own, made when first asked for and removed when the run ends."""
+        if self._scratch is None:
+            self._scratch = self.home.folder / "scratch" / self.id
+            self._scratch.mkdir(parents=True, exist_ok=True)
+        return self._scratch
+
+    def knows(self, version: Version[Any]) -> bool:
+        """Whether this run has used or logged the version in this process."""
+        return version.id in self._known
+
+    def __enter__(self) -> Self:
+        self._tokens.append(current.set(self))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        current.reset(self._tokens.pop())
+        if self.state != "running":
+            return
+        if error is None:
+            self.finish()
+        else:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        state: RunState = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+        try:
+            self.finish(state, error)
+        except Exception as second:  # noqa: BLE001  # the user's own exception must reach the user
+            error.add_note(f"headwater could not close run {self.id}: {second}")
+
+
+def _shown(error: BaseException | str) -> str:
+    return error if isinstance(error, str) else f"{type(error).__qualname__}: {error}"
+
+
+def _notice_read(version: Any) -> None:
+    run = current.get()
+    if run is not None and run.state == "running" and not run.knows(version):
+        run._known.add(version.id)  # noqa: SLF001  # warn once
+        warnings.warn(
+            f"run {run.name} reads {version} without having used it; run.use_artifact(…) would record it", stacklevel=4
+        )
+
+
+Hooks.on_read = _notice_read
