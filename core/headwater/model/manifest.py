@@ -8,122 +8,25 @@ compared by comparing names, and only pages that differ are read.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from headwater.errors import FormatError, InvalidInputError
-from headwater.model.digest import SIZE, Digest
-from headwater.model.entries import Entry, Pin, ReferenceEntry, StoredEntry
-from headwater.model.pages import decode_array, decode_page, encode_page, split_pages
+from headwater.errors import InvalidInputError
+from headwater.model.digest import Digest
+from headwater.model.entries import Entry, Pin, ReferenceEntry, StoredEntry, Strength
+from headwater.model.pages import Splitter, batched, decode_page, encode_page, ends_page
+from headwater.model.roots import PageRef, Root, seal_page
+from headwater.model.seams import Seams
 
 __all__ = [
-    "Change", "Entry", "PageRef", "Pin", "ReadPage", "ReferenceEntry", "Root", "StoredEntry",
+    "Change", "Entry", "PageRef", "Pin", "ReadPage", "ReferenceEntry", "Root", "StoredEntry", "Strength",
     "build_pages", "decode_page", "diff_roots", "edit_pages", "encode_page", "select_pages",
 ]  # fmt: skip
 
-MAGIC: Final = "headwater.root"
-FORMAT: Final = 1
-
-
-class PageRef(msgspec.Struct, frozen=True, gc=False):
-    """One page as its root lists it."""
-
-    name: Digest
-    """Digest of the page's canonical bytes."""
-    first: str
-    """Its first path."""
-    last: str
-    """Its last path."""
-    n_entries: int
-    stored_size: int
-    """Bytes of its stored entries."""
-    referenced_size: int | None
-    """Bytes of its references; None if the size of any is unknown."""
-    n_references: int
-
-
 ReadPage: TypeAlias = Callable[[PageRef], list[Entry]]
-
-
-class Root(msgspec.Struct, frozen=True, dict=True):
-    """The top of a manifest: its pages, in path order."""
-
-    pages: tuple[PageRef, ...] = ()
-
-    @property
-    def n_entries(self) -> int:
-        """How many entries the manifest has."""
-        return sum(page.n_entries for page in self.pages)
-
-    @property
-    def stored_size(self) -> int:
-        """Bytes of all stored entries, before deduplication and compression."""
-        return sum(page.stored_size for page in self.pages)
-
-    @property
-    def referenced_size(self) -> int | None:
-        """Bytes of all references; None if the size of any is unknown."""
-        return _total(page.referenced_size for page in self.pages)
-
-    @property
-    def n_references(self) -> int:
-        """How many of the entries are references."""
-        return sum(page.n_references for page in self.pages)
-
-    @cached_property
-    def _encoded(self) -> bytes:
-        return msgspec.msgpack.encode((MAGIC, FORMAT, [_row(page) for page in self.pages]))
-
-    def encode(self) -> bytes:
-        """The canonical bytes."""
-        return self._encoded
-
-    @cached_property
-    def digest(self) -> Digest:
-        """The version's digest."""
-        return Digest.of(self._encoded)
-
-    @classmethod
-    def decode(cls, data: bytes) -> Root:
-        """Read a root again.
-
-        Raises:
-            FormatError: Damaged, not canonical, or written by a newer Headwater.
-        """
-        _, _, rows = decode_array(data, _decoder, MAGIC, FORMAT)
-        root = cls(tuple(PageRef(Digest(name), *rest) for name, *rest in rows))
-        texts = [path for page in root.pages for path in (page.first, page.last)]
-        fits = all(
-            len(p.name) == SIZE and p.first <= p.last and 0 <= p.n_references <= p.n_entries and p.n_entries > 0
-            and p.stored_size >= 0 and (p.referenced_size is None or p.referenced_size >= 0)
-            for p in root.pages
-        )  # fmt: skip
-        if not fits or texts != sorted(texts) or any(a.last >= b.first for a, b in _pairs(root.pages)):
-            raise FormatError(what="the pages of a root do not follow one another")
-        if root.encode() != data:
-            raise FormatError(what="a root is not in canonical form")
-        return root
-
-
-_Row = tuple[bytes, str, str, int, int, int | None, int]
-_decoder = msgspec.msgpack.Decoder(tuple[str, int, list[_Row]])
-
-
-def _row(page: PageRef) -> _Row:
-    return (bytes(page.name), *msgspec.structs.astuple(page)[1:])  # type: ignore[return-value]
-
-
-def _pairs(pages: Sequence[PageRef]) -> Iterator[tuple[PageRef, PageRef]]:
-    return zip(pages, pages[1:], strict=False)
-
-
-def _total(sizes: Iterable[int | None]) -> int | None:
-    known = list(sizes)
-    return None if None in known else sum(known)  # type: ignore[arg-type]
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -132,33 +35,24 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     kind: Literal["added", "removed", "changed"]
     path: str
     old: Entry | None
+    """None if it was added."""
     new: Entry | None
+    """None if it was removed."""
 
 
-# --------------------------------------------------------------------- building
 def build_pages(entries: Iterable[Entry]) -> Iterator[tuple[PageRef, bytes]]:
-    """Encode sorted entries page by page; holds one page at a time.
+    """Encode sorted entries page by page, lazily; holds little more than one page at a time.
 
     Raises:
-        InvalidInputError: Unsorted, a path twice, or a file that other entries lie below.
+        InvalidInputError: Unsorted, a path twice, a path that is both an entry and a folder of others, or
+            an entry that the format cannot hold. Pages yielded before are right, but no manifest.
     """
-    last: PageRef | None = None
-    for page in split_pages(iter(entries)):
-        ref, data = _seal(page)
-        if last is not None and last.last >= ref.first:
-            raise InvalidInputError(what=f"the paths {(last.last, ref.first)!r} are not in strictly rising byte order")
+    splitter, seams = Splitter(), Seams()
+    full = chain.from_iterable(map(splitter.feed, batched(iter(entries))))
+    for page in chain(full, splitter.rest()):
+        ref, data = seal_page(page)
+        seams.add_new(ref, page)
         yield ref, data
-        last = ref
-
-
-def _seal(page: list[Entry]) -> tuple[PageRef, bytes]:
-    data = encode_page(page)
-    stored = [e.size for e in page if type(e) is StoredEntry]
-    pointed = [e.size for e in page if type(e) is ReferenceEntry]
-    ref = PageRef(
-        Digest.of(data), page[0].path, page[-1].path, len(page), sum(stored), _total(pointed), len(pointed)
-    )  # fmt: skip
-    return ref, data
 
 
 def edit_pages(
@@ -166,33 +60,71 @@ def edit_pages(
 ) -> Iterator[tuple[PageRef, bytes | None]]:
     """Apply changes (path → new entry, None removes it); the same pages as building from scratch.
 
-    Bytes are None for a page that is reused as it is. Reads only pages that a change touches.
+    Bytes are None for a page that is reused as it is. Reads the pages that a change falls into, those behind
+    it until the boundaries are the old ones again (none, unless entries come or go), and seldom one more to
+    rule out that a new path is both an entry and a folder. Removing what is not there changes nothing; of
+    several changes to one path the last counts.
 
     Raises:
-        InvalidInputError: A change does not match its path, or the result breaks a rule of `build_pages`.
+        InvalidInputError: A change's entry has another path, or the result breaks a rule of `build_pages`.
     """
-    wanted = dict(changes)
-    merged: dict[str, Entry] = {e.path: e for page in root.pages for e in read_page(page)}
-    for path, entry in wanted.items():
-        if entry is None:
-            merged.pop(path, None)
-        else:
-            merged[path] = entry
     known = {page.name for page in root.pages}
-    for ref, data in build_pages(merged[path] for path in sorted(merged)):
+    seams = Seams(read_page)
+    for old, entries in _edited(root, read_page, _in_order(changes)):
+        if old is not None:
+            seams.add_old(old)
+            yield old, None
+            continue
+        ref, data = seal_page(entries)
+        seams.add_new(ref, entries)
         yield ref, None if ref.name in known else data
 
 
-# -------------------------------------------------------------------- comparing
+def _in_order(changes: Iterable[tuple[str, Entry | None]]) -> list[tuple[str, Entry | None]]:
+    last = dict(changes)
+    for path, entry in last.items():
+        if entry is not None and entry.path != path:
+            raise InvalidInputError(what=f"the change of {path!r} brings an entry called {entry.path!r}")
+    return sorted(last.items(), key=lambda change: change[0])
+
+
+def _edited(
+    root: Root, read_page: ReadPage, changes: list[tuple[str, Entry | None]]
+) -> Iterator[tuple[PageRef | None, list[Entry]]]:
+    """Pages of the result: (old page, []) where it stays, (None, entries) where it may be new."""
+    splitter = Splitter()
+    done = 0
+    for at, page in enumerate(root.pages):
+        end = bisect_right(changes, page.last, lo=done, key=lambda change: change[0])
+        if at == len(root.pages) - 1 and not ends_page(page.last, page.n_entries):
+            end = len(changes)  # The last page was ended by the end of the manifest: what comes behind joins it.
+        if end == done and splitter.empty:
+            yield page, []
+            continue
+        for entries in batched(_merge(read_page(page), dict(changes[done:end]))):
+            yield from ((None, cut) for cut in splitter.feed(entries))
+        done = end
+    for entries in batched(entry for _, entry in changes[done:] if entry is not None):
+        yield from ((None, cut) for cut in splitter.feed(entries))
+    yield from ((None, cut) for cut in splitter.rest())
+
+
+def _merge(entries: list[Entry], changes: dict[str, Entry | None]) -> Iterator[Entry]:
+    if not changes:
+        return iter(entries)
+    kept = [entry for entry in entries if entry.path not in changes]
+    kept += [entry for entry in changes.values() if entry is not None]
+    return iter(sorted(kept, key=lambda entry: entry.path))
+
+
 def diff_roots(old: Root, new: Root, read_page: ReadPage) -> Iterator[Change]:
-    """What turns `old` into `new`, by path; reads only pages that differ."""
+    """What turns `old` into `new`, in path order, lazily; reads only pages that the other one has not."""
     same = {page.name for page in old.pages} & {page.name for page in new.pages}
-    before = _stream(old, same, read_page)
-    after = _stream(new, same, read_page)
+    before, after = _unlike(old, same, read_page), _unlike(new, same, read_page)
     a, b = next(before, None), next(after, None)
     while a is not None or b is not None:
         if b is None or (a is not None and a.path < b.path):
-            assert a is not None
+            assert a is not None  # noqa: S101 - for the type checker
             yield Change("removed", a.path, a, None)
             a = next(before, None)
         elif a is None or b.path < a.path:
@@ -204,14 +136,12 @@ def diff_roots(old: Root, new: Root, read_page: ReadPage) -> Iterator[Change]:
             a, b = next(before, None), next(after, None)
 
 
-def _stream(root: Root, skip: set[Digest], read_page: ReadPage) -> Iterator[Entry]:
-    return chain.from_iterable(read_page(page) for page in root.pages if page.name not in skip)
+def _unlike(root: Root, same: set[Digest], read_page: ReadPage) -> Iterator[Entry]:
+    return chain.from_iterable(read_page(page) for page in root.pages if page.name not in same)
 
 
 def select_pages(root: Root, prefix: str) -> tuple[PageRef, ...]:
-    """The pages that may hold paths starting with `prefix`; all for an empty one."""
-    if not prefix:
-        return root.pages
+    """The pages that may hold paths starting with `prefix`; all pages for an empty one."""
     low = bisect_left(root.pages, prefix, key=lambda page: page.last)
-    high = bisect_right(root.pages, prefix, key=lambda page: page.first[: len(prefix)])
+    high = bisect_right(root.pages, prefix, lo=low, key=lambda page: page.first[: len(prefix)])
     return root.pages[low:high]
