@@ -55,7 +55,7 @@ def _packages(path: tuple[str, ...]) -> str:
     found: dict[str, str] = {}
     for folder in path:
         try:
-            names = os.listdir(folder or ".")
+            names = os.listdir(folder or ".")  # noqa: PTH208  # names alone are wanted, 1,000 times
         except OSError:  # a zip, or a folder that is gone
             continue
         for name in names:
@@ -97,7 +97,11 @@ def _git(folder: str, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
             ["git", "-C", folder, "-c", "core.fsmonitor=false", *arguments],
-            capture_output=True, text=True, errors="replace", timeout=GIT_SECONDS, check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=GIT_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.SubprocessError):  # no git, or a repository that hangs: the run matters more
         return None

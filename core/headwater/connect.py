@@ -1,9 +1,9 @@
 """Open the repository at a URL; the only file that names concrete backends.
 
-    connect()                        what `configure` or $HEADWATER_URL says, else ~/.headwater
-    connect("path/to/folder")        SQLite and packs in one folder, made if it is not there
-    connect("memory://")             gone when the process ends
-    connect("postgresql://…")        a catalog that knows where its packs are (`headwater init` made it)
+connect()                        what `configure` or $HEADWATER_URL says, else ~/.headwater
+connect("path/to/folder")        SQLite and packs in one folder, made if it is not there
+connect("memory://")             gone when the process ends
+connect("postgresql://…")        a catalog that knows where its packs are (`headwater init` made it)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from headwater.home import Home
 from headwater.model.keys import MARKER, Marker, decode_marker, encode_marker
 from headwater.model.values import mask_text
 from headwater.repository import Repository
-from headwater.run import Run, RunSpec, open_run
+from headwater.run import Run
 from headwater.store.blobs import BlobStore
 from headwater.store.cache import FileCache
 from headwater.store.statcache import StatCache
@@ -100,18 +100,14 @@ def start_run(
         parent: Id of the run it runs inside; the current run by default.
         key: The stable identity of the step's execution: opening it again is the next attempt.
         **more: `attempt`, `id`, `resume` (take up a run that has ended), `links`, `capture`
-            (of `code`, `diff`, `arguments`), and `repository` to use another one than the default.
+            (of `code`, `diff`, `arguments`).
 
     Raises:
         InvalidInputError: An argument that cannot be meant.
         StateError: The run has ended and `resume` is false.
     """
-    repository = more.pop("repository", None) or default_repository()
-    unknown = more.keys() - {"attempt", "id", "resume", "links", "capture"}
-    if unknown:
-        raise InvalidInputError(what=f"start_run() knows no argument {sorted(unknown)[0]!r}")
-    spec = RunSpec(name=name, project=project, config=config, group=group, parent=parent, key=key, **more)
-    return open_run(repository.home, spec)
+    known = {"project": project, "config": config, "group": group, "parent": parent, "key": key}
+    return default_repository().start_run(name, **known, **more)
 
 
 def create(url: str | Path, objects: str | None = None) -> Repository:
@@ -131,7 +127,9 @@ def create(url: str | Path, objects: str | None = None) -> Repository:
     catalog = _sql().create(catalog_url)
     known = catalog.setting(STORE_ROOT)
     if known and objects and known != objects:
-        raise StateError(what=f"this repository keeps its packs in {known}, not in {objects}", where=mask_text(str(url)))
+        raise StateError(
+            what=f"this repository keeps its packs in {known}, not in {objects}", where=mask_text(str(url))
+        )
     if objects and not known:
         catalog.set_setting(STORE_ROOT, objects)
     elif folder is None and not known:
@@ -157,17 +155,21 @@ def _open(url: str, project: str | None) -> Repository:
     return _assemble(mask_text(url), catalog, objects, project, _local_folder(folder, now.cache, catalog))
 
 
-def _assemble(
-    url: str, catalog: Catalog, objects: ObjectStore, project: str | None, folder: Path
-) -> Repository:
+def _assemble(url: str, catalog: Catalog, objects: ObjectStore, project: str | None, folder: Path) -> Repository:
     now = settings.current()
     if url.startswith("memory:"):
         folder = folder / catalog.repository_id
     _check_marker(catalog, objects)
     remote = not isinstance(objects, FileStore | MemoryStore)
     home = Home(
-        url=url, catalog=catalog, objects=objects, blobs=BlobStore(objects, catalog.packs),
-        leases=Leases(catalog.packs, now.actor), folder=folder, project=project or now.project, actor=now.actor,
+        url=url,
+        catalog=catalog,
+        objects=objects,
+        blobs=BlobStore(objects, catalog.packs),
+        leases=Leases(catalog.packs, now.actor),
+        folder=folder,
+        project=project or now.project,
+        actor=now.actor,
         statcache=StatCache(folder / "stat.sqlite"),
         cache=FileCache(now.cache / "files", now.quota) if remote else None,
     )
@@ -195,14 +197,17 @@ def _check_marker(catalog: Catalog, objects: ObjectStore) -> None:
     if found is None:
         if next(iter(catalog.packs.packs("live")), None) is not None:
             raise StateError(
-                what="the catalog knows packs, but its store is empty or another one", where=objects.url,
+                what="the catalog knows packs, but its store is empty or another one",
+                where=objects.url,
                 fix="check the store's URL; `headwater doctor` says more",
             )
         objects.swap_marker(MARKER, encode_marker(Marker(repository=catalog.repository_id)), None)
     elif decode_marker(found[0]).repository != catalog.repository_id:
         raise StateError(
             what=f"these packs belong to repository {decode_marker(found[0]).repository}, "
-            f"the catalog is of {catalog.repository_id}", where=objects.url, fix="connect each catalog to its own store",
+            f"the catalog is of {catalog.repository_id}",
+            where=objects.url,
+            fix="connect each catalog to its own store",
         )
 
 
@@ -231,7 +236,8 @@ def _make_folder(folder: Path) -> None:
         strangers = [p.name for p in folder.iterdir() if p.name not in (OBJECTS_FOLDER, LOCAL_FOLDER)]
         if strangers and not any(name.startswith(CATALOG_FILE) for name in strangers):
             raise InvalidInputError(
-                what=f"the folder holds other things ({strangers[0]}) and no repository", where=folder,
+                what=f"the folder holds other things ({strangers[0]}) and no repository",
+                where=folder,
                 fix="name an empty or new folder",
             )
     with disk.explained(folder):
@@ -239,7 +245,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _local_folder(folder: Path | None, cache: Path, catalog: Catalog) -> Path:
-    """Beside an embedded repository, so that one folder is all there is; else, or if that is read-only, in the cache."""
+    """Beside an embedded repository, so that one folder is all there is; if that cannot be, in the cache."""
     if folder is not None and os.access(folder, os.W_OK):
         return folder / LOCAL_FOLDER
     return cache / catalog.repository_id

@@ -29,9 +29,7 @@ class Naming(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def artifact_of(
-    value: Any, naming: Naming, *, declared: Any = None, allow_pickle: bool = False
-) -> Iterator[Artifact]:
+def artifact_of(value: Any, naming: Naming, *, declared: Any = None, allow_pickle: bool = False) -> Iterator[Artifact]:
     """An artifact that holds `value`; temporary files live as long as the block.
 
     An `Artifact` is itself, a `Version` points at its own manifest (no bytes
@@ -41,10 +39,10 @@ def artifact_of(
         InvalidInputError: No name, or no codec for the value.
     """
     with tempfile.TemporaryDirectory(prefix="headwater-", ignore_cleanup_errors=True) as spare:
-        yield _named(_contents(value, naming, Path(spare), declared, allow_pickle), naming)
+        yield _named(_contents(value, naming, Path(spare), declared, allow_pickle=allow_pickle), naming)
 
 
-def _contents(value: Any, naming: Naming, spare: Path, declared: Any, allow_pickle: bool) -> Artifact:
+def _contents(value: Any, naming: Naming, spare: Path, declared: Any, *, allow_pickle: bool) -> Artifact:
     if isinstance(value, Artifact):
         return value
     if isinstance(value, Handle):
@@ -66,7 +64,8 @@ def _contents(value: Any, naming: Naming, spare: Path, declared: Any, allow_pick
 
 def _named(artifact: Artifact, naming: Naming) -> Artifact:
     given = {
-        field: value for field in ("name", "type", "partition", "description")
+        field: value
+        for field in ("name", "type", "partition", "description")
         if (value := getattr(naming, field)) is not None and value != getattr(artifact, field)
     }
     if naming.metadata is not None:

@@ -66,7 +66,11 @@ def diff_versions(old: Version[Any], new: Version[Any], *, lineage: bool = False
     changes = list(diff_roots(old.root, new.root, old.home.blobs.read_page))
     added, removed, renamed = _find_renames(changes)
     return Diff(
-        old=str(old), new=str(new), added=added, removed=removed, renamed=renamed,
+        old=str(old),
+        new=str(new),
+        added=added,
+        removed=removed,
+        renamed=renamed,
         changed=tuple((c.old, c.new) for c in changes if c.kind == "changed" and c.old and c.new),
         lineage=_compare_producers(old, new) if lineage else None,
     )

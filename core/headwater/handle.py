@@ -163,7 +163,11 @@ class Handle:
         if self._handle is not None:
             return dict(self._handle)
         return {
-            "headwater": HANDLE_FORMAT, "repository": self.home.repository_id, "id": self.id, "name": str(self), "digest": self.digest,
+            "headwater": HANDLE_FORMAT,
+            "repository": self.home.repository_id,
+            "id": self.id,
+            "name": str(self),
+            "digest": self.digest,
         }
 
     @classmethod
@@ -176,9 +180,8 @@ class Handle:
         if handle.get("headwater") != HANDLE_FORMAT or not {"repository", "id", "name", "digest"} <= handle.keys():
             raise StateError(what=f"not a version handle of this Headwater: {handle!r}", fix="upgrade headwater")
         version = cls.__new__(cls)
-        version._handle = {k: str(v) if k != "headwater" else v for k, v in handle.items()}
-        version._home = None
-        version._record = None
+        text = {k: str(v) if k != "headwater" else v for k, v in handle.items()}
+        version.__dict__.update(_handle=text, _home=None, _record=None)
         return version
 
     def __reduce__(self) -> tuple[Any, ...]:

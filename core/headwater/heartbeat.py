@@ -55,7 +55,7 @@ class Heart:
                 self._leases.append(leases)
             self._start()
 
-    def beat(self, leases_too: bool = True) -> None:
+    def beat(self, *, leases_too: bool = True) -> None:
         """Renew everything once, now."""
         with self._lock:
             runs, leases = dict(self._runs), list(self._leases)
@@ -85,7 +85,7 @@ class Heart:
             due = time.monotonic() - last_lease >= LEASE_BEAT_SECONDS
             try:
                 self.beat(leases_too=due)
-            except Exception:  # the thread must outlive any one bad beat
+            except Exception:  # noqa: BLE001  # the thread must outlive any one bad beat
                 _log.exception("heartbeat failed, trying again")
             last_lease = time.monotonic() if due else last_lease
 
@@ -160,7 +160,7 @@ heart = Heart()
 
 
 def _after_fork() -> None:
-    inherited = heart._leases
+    inherited = heart._leases  # noqa: SLF001  # the heart's own afterlife
     heart.__init__()  # type: ignore[misc]  # same object: others hold a reference to it
     for leases in inherited:
         leases.after_fork()

@@ -88,12 +88,13 @@ def pinned(what: Any) -> Iterator[None]:
 def _read_lock(path: Path) -> dict[str, Any]:
     try:
         lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if lock["headwater-lock"] != LOCK_FORMAT or any("id" not in pin for pin in lock["names"].values()):
-            raise ValueError("another format")
+        whole = lock["headwater-lock"] == LOCK_FORMAT and all("id" in pin for pin in lock["names"].values())
     except OSError as error:
         raise InvalidInputError(what=f"the lock file cannot be read: {error.strerror}", where=path) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FormatError(what="not a lock file of this Headwater", where=path, fix="`headwater lock` writes one") from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise FormatError(what="not a lock file of this Headwater", where=path, fix="`headwater lock` writes one")
     return lock
 
 
@@ -107,5 +108,7 @@ def instant(at: datetime | str | None) -> datetime | None:
         try:
             at = datetime.fromisoformat(at)
         except ValueError as error:
-            raise InvalidInputError(what=f"{at!r} is not a time", fix="write 2026-01-31 or 2026-01-31T12:00:00Z") from error
+            raise InvalidInputError(
+                what=f"{at!r} is not a time", fix="write 2026-01-31 or 2026-01-31T12:00:00Z"
+            ) from error
     return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at

@@ -207,7 +207,7 @@ class VersionCatalog(Protocol):
         """
 
     def publish(self, version_ids: Sequence[str], aliases: Mapping[str, Sequence[str]], actor: str) -> list[Published]:
-        """Publish drafts, all or none. A draft already published is returned as it is; a discarded one is a StateError."""
+        """Publish drafts, all or none. One already published is returned as it is; a discarded one is a StateError."""
 
     def discard(self, version_ids: Sequence[str], actor: str) -> None:
         """Give drafts up; idempotent; a published one is a StateError."""
@@ -235,7 +235,7 @@ class VersionCatalog(Protocol):
     def set_alias(
         self, artifact: Name, alias: str, to: str | None, *, expect: str | None, actor: str, run_id: str | None = None
     ) -> None:
-        """Point an alias at version id `to` (None removes it) if it is at version id `expect` ("" = nowhere, None = don't care)."""
+        """Point an alias at version id `to` (None removes it) if it is at `expect` ("" = nowhere, None = wherever)."""
 
     def delete(self, version_id: str, *, delete_aliases: bool, actor: str) -> VersionRecord:
         """Leave a tombstone; StateError while an alias other than latest points at it, unless `delete_aliases`."""
@@ -275,37 +275,49 @@ class RunCatalog(Protocol):
     def get(self, id_or_key: str) -> RunRecord:
         """By id, or the newest attempt under a key; RunNotFoundError. Lapsed leases show as `lost`."""
 
-    def attempts(self, key: str) -> list[RunRecord]:
+    def attempts(self, key: str) -> Sequence[RunRecord]:
         """Every attempt under a key, oldest first."""
 
     def renew(self, run_ids: Mapping[str, int]) -> dict[str, RunRecord]:
         """Extend the 3-minute leases of run id → fence; a `lost` run returns; those fenced or ended are left out."""
 
     def close(
-        self, run_id: str, state: RunState, *, fence: int | None = None, error: str | None = None,
+        self,
+        run_id: str,
+        state: RunState,
+        *,
+        fence: int | None = None,
+        error: str | None = None,
         cached_from: str | None = None,
     ) -> RunRecord:
-        """End a run: discards its open drafts unless `finished`; idempotent for the same state; a fenced caller gets StateError."""
+        """End a run; its open drafts are discarded unless `finished`. Idempotent; StateError for a fenced caller."""
 
-    def close_group(self, group: str, state: RunState, error: str | None = None) -> list[RunRecord]:
+    def close_group(self, group: str, state: RunState, error: str | None = None) -> Sequence[RunRecord]:
         """End every running run of a group."""
 
-    def update(self, run_id: str, *, config: Mapping[str, Any] | None = None, summary: Mapping[str, Any] | None = None,
-               links: Mapping[str, str] | None = None, code: Mapping[str, Any] | None = None) -> RunRecord:
+    def update(
+        self,
+        run_id: str,
+        *,
+        config: Mapping[str, Any] | None = None,
+        summary: Mapping[str, Any] | None = None,
+        links: Mapping[str, str] | None = None,
+        code: Mapping[str, Any] | None = None,
+    ) -> RunRecord:
         """Merge keys into a run's facts, ended or not."""
 
     def record_uses(self, run_id: str, uses: Sequence[tuple[str, str | None, str]]) -> None:
         """(version id, role, asked name); idempotent; a run that ended `finished` is a StateError."""
 
-    def list(self, query: Query) -> list[RunRecord]:
+    def list(self, query: Query) -> Sequence[RunRecord]:
         """Runs that match, newest first unless ordered."""
 
-    def used(self, run_id: str) -> list[UseEdge]: ...
-    def logged(self, run_id: str) -> list[LogEdge]: ...
-    def users(self, version_id: str, query: Query) -> list[tuple[RunRecord, str | None]]: ...
-    def loggers(self, version_id: str) -> list[tuple[RunRecord, str | None, str]]: ...
+    def used(self, run_id: str) -> Sequence[UseEdge]: ...
+    def logged(self, run_id: str) -> Sequence[LogEdge]: ...
+    def users(self, version_id: str, query: Query) -> Sequence[tuple[RunRecord, str | None]]: ...
+    def loggers(self, version_id: str) -> Sequence[tuple[RunRecord, str | None, str]]: ...
 
-    def sweep(self) -> list[RunRecord]:
+    def sweep(self) -> Sequence[RunRecord]:
         """Mark every running run whose lease lapsed as `lost`, discarding its drafts; return them."""
 
 
@@ -313,7 +325,12 @@ class LineageCatalog(Protocol):
     """The graph."""
 
     def closure(
-        self, version_ids: Sequence[str], direction: Direction, *, depth: int | None = None, all_edges: bool = False,
+        self,
+        version_ids: Sequence[str],
+        direction: Direction,
+        *,
+        depth: int | None = None,
+        all_edges: bool = False,
         limit: int | None = None,
     ) -> GraphRecord:
         """Everything upstream or downstream, the starting versions included; one recursive query.
@@ -325,8 +342,15 @@ class LineageCatalog(Protocol):
 class EventCatalog(Protocol):
     """The append-only feed."""
 
-    def after(self, cursor: int, limit: int = 1000, *, kinds: Collection[str] = (), project: str | None = None,
-              artifact: str | None = None) -> list[Event]: ...
+    def after(
+        self,
+        cursor: int,
+        limit: int = 1000,
+        *,
+        kinds: Collection[str] = (),
+        project: str | None = None,
+        artifact: str | None = None,
+    ) -> list[Event]: ...
 
     def head(self) -> int:
         """The cursor of the newest event, 0 if none."""

@@ -75,22 +75,46 @@ def publish(
 def _publication(home: Home, artifact: Artifact, options: Options) -> Publication:
     name = artifact_name(artifact, options.project or home.project)
     return Publication(
-        version_id=new_ulid(), project=str(name.project), artifact=name.artifact, partition=name.partition,
-        type=artifact.type or known_type(home, name), root=b"", root_packs=frozenset(), pages=(), lease="",
-        n_entries=0, stored_size=0, referenced_size=None, codec=artifact.codec,
-        metadata=to_object(artifact.metadata, f"metadata of {name.bare}"), description=str(artifact.description or ""),
+        version_id=new_ulid(),
+        project=str(name.project),
+        artifact=name.artifact,
+        partition=name.partition,
+        type=artifact.type or known_type(home, name),
+        root=b"",
+        root_packs=frozenset(),
+        pages=(),
+        lease="",
+        n_entries=0,
+        stored_size=0,
+        referenced_size=None,
+        codec=artifact.codec,
+        metadata=to_object(artifact.metadata, f"metadata of {name.bare}"),
+        description=str(artifact.description or ""),
         aliases=tuple(sorted({check_alias(a) for a in options.aliases if a != LATEST})),
         tags=tuple(sorted({check_part(t, "tag") for t in options.tags})),
-        run_id=options.run_id, fence=options.fence, role=options.role, derived_from=options.derived_from,
-        draft=options.draft, draft_ttl_seconds=options.draft_ttl_seconds, finish=options.finish, actor=home.actor,
+        run_id=options.run_id,
+        fence=options.fence,
+        role=options.role,
+        derived_from=options.derived_from,
+        draft=options.draft,
+        draft_ttl_seconds=options.draft_ttl_seconds,
+        finish=options.finish,
+        actor=home.actor,
     )
 
 
 def _filled(publication: Publication, uploaded: Uploaded, lease: str) -> Publication:
     return msgspec.structs.replace(
-        publication, root=bytes(uploaded.root), root_packs=uploaded.root_packs, pages=uploaded.pages,
-        chunk_lists=uploaded.chunk_lists, seals=uploaded.seals, lease=lease, n_entries=uploaded.n_entries,
-        stored_size=uploaded.stored_size, referenced_size=uploaded.referenced_size,
+        publication,
+        root=bytes(uploaded.root),
+        root_packs=uploaded.root_packs,
+        pages=uploaded.pages,
+        chunk_lists=uploaded.chunk_lists,
+        seals=uploaded.seals,
+        lease=lease,
+        n_entries=uploaded.n_entries,
+        stored_size=uploaded.stored_size,
+        referenced_size=uploaded.referenced_size,
     )
 
 

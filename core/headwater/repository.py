@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from headwater.artifactinfo import ArtifactInfo
 from headwater.errors import InvalidInputError, NotFoundError, StateError
@@ -12,7 +12,7 @@ from headwater.model.naming import Name, check_alias, parse_name
 from headwater.model.records import Query
 from headwater.publishing import Options, version_ids
 from headwater.publishing import publish as publish_artifact
-from headwater.run import Run
+from headwater.run import Run, open_run, spec_of
 from headwater.version import Version
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headwater.home import Home
     from headwater.model.records import Event
     from headwater.ports import Progress
+
 
 class Repository:
     """An open repository. Safe between threads; after a fork each process makes its own connections.
@@ -48,7 +49,7 @@ class Repository:
         self.home.leases.close()
         self.home.catalog.close()
 
-    def __enter__(self) -> Repository:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -87,8 +88,14 @@ class Repository:
         return True
 
     def versions(
-        self, artifact: str | None = None, *, project: str | None = None, type: str | None = None,  # noqa: A002
-        where: Sequence[str] = (), order: str = "", limit: int | None = None,
+        self,
+        artifact: str | None = None,
+        *,
+        project: str | None = None,
+        type: str | None = None,  # noqa: A002
+        where: Sequence[str] = (),
+        order: str = "",
+        limit: int | None = None,
     ) -> list[Version[Any]]:
         """Published versions that match, newest first unless ordered.
 
@@ -105,14 +112,25 @@ class Repository:
         """
         name = parse_name(artifact).within(project or self.home.project) if artifact else None
         query = Query(
-            project=name.project if name else project or self.home.project, artifact=name.artifact if name else None,
-            partition=name.partition if name else None, type=type, where=tuple(where), order=order, limit=limit,
+            project=name.project if name else project or self.home.project,
+            artifact=name.artifact if name else None,
+            partition=name.partition if name else None,
+            type=type,
+            where=tuple(where),
+            order=order,
+            limit=limit,
         )
         return [Version(record, self.home) for record in self.home.catalog.versions.versions(query)]
 
     def log_artifact(
-        self, artifact: Artifact, *, aliases: Sequence[str] = (), tags: Sequence[str] = (),
-        derived_from: Sequence[Version[Any] | str] | None = None, publish: bool = True, progress: Progress | None = None,
+        self,
+        artifact: Artifact,
+        *,
+        aliases: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        derived_from: Sequence[Version[Any] | str] | None = None,
+        publish: bool = True,
+        progress: Progress | None = None,
     ) -> Version[Any]:
         """Log without a run, as an import by hand: the history says who, lineage shows no producer.
 
@@ -124,7 +142,9 @@ class Repository:
         )
         return Version(publish_artifact(self.home, artifact, options, progress)[0].version, self.home)
 
-    def publish_all(self, drafts: Sequence[Version[Any]], aliases: Mapping[str, Sequence[str]] | None = None) -> list[Version[Any]]:
+    def publish_all(
+        self, drafts: Sequence[Version[Any]], aliases: Mapping[str, Sequence[str]] | None = None
+    ) -> list[Version[Any]]:
         """Publish several drafts, all or none; `aliases` by draft id.
 
         Raises:
@@ -151,7 +171,8 @@ class Repository:
         parsed = parse_name(name).within(self.home.project)
         if parsed.alias is None or parsed.alias == "latest":
             raise InvalidInputError(
-                what=f"{name!r} names no alias that can be set", fix="write project/artifact:alias; latest moves by itself"
+                what=f"{name!r} names no alias that can be set",
+                fix="write project/artifact:alias; latest moves by itself",
             )
         wanted = "" if expect == "" else self._sibling_id(parsed, expect)
         self.home.catalog.versions.set_alias(
@@ -172,7 +193,8 @@ class Repository:
         """
         parsed = parse_name(name).within(self.home.project)
         moves = [
-            e.details for e in self.home.catalog.versions.history(parsed)
+            e.details
+            for e in self.home.catalog.versions.history(parsed)
             if e.kind in ("alias.set", "alias.removed") and e.details.get("alias") == parsed.alias
         ]
         before = moves[-1].get("old") if moves else None
@@ -183,8 +205,14 @@ class Repository:
 
     # -- finding things ----------------------------------------------------------
     def artifacts(
-        self, *, project: str | None = None, type: str | None = None, where: Sequence[str] = (),  # noqa: A002
-        order: str = "", limit: int | None = None, all_projects: bool = False,
+        self,
+        *,
+        project: str | None = None,
+        type: str | None = None,  # noqa: A002
+        where: Sequence[str] = (),
+        order: str = "",
+        limit: int | None = None,
+        all_projects: bool = False,
     ) -> list[ArtifactInfo]:
         """Artifacts of a project (the current one by default), partitions folded, by name unless ordered."""
         scope = None if all_projects else project or self.home.project
@@ -208,9 +236,23 @@ class Repository:
         """
         return Run(self.home.catalog.runs.get(id_or_key), self.home)
 
+    def start_run(self, name: str, **arguments: Any) -> Run:
+        """Open a run here; the arguments are those of `headwater.start_run`.
+
+        Raises:
+            InvalidInputError, StateError: As `headwater.start_run`.
+        """
+        return open_run(self.home, spec_of(name, arguments))
+
     def runs(
-        self, *, project: str | None = None, group: str | None = None, where: Sequence[str] = (), order: str = "",
-        limit: int | None = None, all_projects: bool = False,
+        self,
+        *,
+        project: str | None = None,
+        group: str | None = None,
+        where: Sequence[str] = (),
+        order: str = "",
+        limit: int | None = None,
+        all_projects: bool = False,
     ) -> list[Run]:
         """Runs that match, newest first unless ordered; nulls and NaN come last.
 
@@ -231,8 +273,14 @@ class Repository:
 
     # -- the feed ----------------------------------------------------------------
     def events(
-        self, *, after: int | None = None, consumer: str | None = None, kinds: Sequence[str] = (),
-        project: str | None = None, artifact: str | None = None, limit: int = 1000,
+        self,
+        *,
+        after: int | None = None,
+        consumer: str | None = None,
+        kinds: Sequence[str] = (),
+        project: str | None = None,
+        artifact: str | None = None,
+        limit: int = 1000,
     ) -> Events:
         """What happened, oldest first: after a cursor, or after what a named consumer has acknowledged.
 

@@ -68,6 +68,18 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to record of the program: any of `code`, `diff`, `arguments`."""
 
 
+def spec_of(name: str, arguments: Mapping[str, Any]) -> RunSpec:
+    """A `RunSpec` of keyword arguments.
+
+    Raises:
+        InvalidInputError: An argument it does not know.
+    """
+    unknown = arguments.keys() - set(RunSpec.__struct_fields__)
+    if unknown:
+        raise InvalidInputError(what=f"start_run() knows no argument {min(unknown)!r}")
+    return RunSpec(name=name, **arguments)
+
+
 def open_run(home: Home, spec: RunSpec) -> Run:
     """Open (or find again) the run that `spec` describes; it is alive until `finish`.
 
@@ -80,12 +92,20 @@ def open_run(home: Home, spec: RunSpec) -> Run:
     key = spec.key or f"run:{uuid.uuid4()}"
     attempt = spec.attempt or _next_attempt(home, spec)
     opening = RunOpening(
-        id=spec.id or run_id(home.repository_id, key, attempt), key=key, attempt=attempt,
-        project=spec.project or (inherited.project if inherited else home.project), name=spec.name,
+        id=spec.id or run_id(home.repository_id, key, attempt),
+        key=key,
+        attempt=attempt,
+        project=spec.project or (inherited.project if inherited else home.project),
+        name=spec.name,
         group=spec.group or (inherited.group if inherited else None),
         parent=spec.parent or (inherited.id if inherited else None),
-        config=mask(to_object(spec.config, "config")), links=dict(spec.links or {}), code=_code(home, spec.capture),
-        actor=home.actor, host=socket.gethostname(), pid=os.getpid(), resume=spec.resume,
+        config=mask(to_object(spec.config, "config")),
+        links=dict(spec.links or {}),
+        code=_code(home, spec.capture),
+        actor=home.actor,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        resume=spec.resume,
     )
     return Run(home.catalog.runs.open(opening), home, alive=True)
 
@@ -180,7 +200,7 @@ class Run(RunInfo):
         self, uses: Sequence[tuple[str | Version[Any], str | None]], *, fresh: bool = False
     ) -> list[Version[Any]]:
         """`use_artifact` for several (name or version, role), recorded in one transaction."""
-        found = [self._find(what, fresh) for what, _ in uses]
+        found = [self._find(what, fresh=fresh) for what, _ in uses]
         asked = [str(what) for what, _ in uses]
         if found:
             edges = [(v.id, role, name) for v, (_, role), name in zip(found, uses, asked)]
@@ -188,7 +208,7 @@ class Run(RunInfo):
         self._known.update(v.id for v in found)
         return found
 
-    def _find(self, what: str | Version[Any], fresh: bool) -> Version[Any]:
+    def _find(self, what: str | Version[Any], *, fresh: bool) -> Version[Any]:
         if isinstance(what, str):
             group = None if fresh else self.group
             return Version(find_version(self.home, what, project=self.project, group=group), self.home)
@@ -198,7 +218,7 @@ class Run(RunInfo):
             raise StateError(what=f"{what} is {what.state} and cannot be used")
         return what
 
-    def log_artifact(
+    def log_artifact(  # noqa: PLR0913  # the design's spelling: each is one word of a sentence
         self,
         artifact: Any,
         name: str | None = None,
@@ -238,13 +258,22 @@ class Run(RunInfo):
         allow_pickle, declared = bool(describe.pop("allow_pickle", False)), describe.pop("declared", None)
         unknown = describe.keys() - {"type", "metadata", "description", "partition"}
         if unknown:
-            raise InvalidInputError(what=f"log_artifact() knows no argument {sorted(unknown)[0]!r}")
+            raise InvalidInputError(what=f"log_artifact() knows no argument {min(unknown)!r}")
         options = Options(
-            project=self.project, aliases=tuple(aliases), tags=tuple(tags), role=role, run_id=self.id,
-            fence=self.record.fence, derived_from=version_ids(derived_from), draft=not publish, finish=finish,
+            project=self.project,
+            aliases=tuple(aliases),
+            tags=tuple(tags),
+            role=role,
+            run_id=self.id,
+            fence=self.record.fence,
+            derived_from=version_ids(derived_from),
+            draft=not publish,
+            finish=finish,
         )
         self.flush()
-        with artifact_of(artifact, Naming(name=name, **describe), declared=declared, allow_pickle=allow_pickle) as filled:
+        with artifact_of(
+            artifact, Naming(name=name, **describe), declared=declared, allow_pickle=allow_pickle
+        ) as filled:
             version = self._publish(filled, options, progress)
         if finish is not None:
             self._ended(finish)
@@ -256,8 +285,12 @@ class Run(RunInfo):
         return version
 
     def log_code(
-        self, root: str | Path = ".", name: str | None = None, *,
-        include: Callable[[str], bool] | None = None, exclude: Callable[[str], bool] | None = None,
+        self,
+        root: str | Path = ".",
+        name: str | None = None,
+        *,
+        include: Callable[[str], bool] | None = None,
+        exclude: Callable[[str], bool] | None = None,
     ) -> Version[Any]:
         """Log the files below `root` that git tracks (at most 1 MiB each) as an artifact of type `code`.
 

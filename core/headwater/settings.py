@@ -97,7 +97,7 @@ def parse_size(text: str, where: str = "size") -> int:
     Raises:
         InvalidInputError: Not a size.
     """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?\s*", str(text), re.I)
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?\s*", str(text), re.IGNORECASE)
     if match is None:
         raise InvalidInputError(what=f"{text!r} is not a size", where=where, fix="write for example 500MB or 20GiB")
     return int(float(match[1]) * _UNITS[(match[2] or "").lower()])
@@ -132,3 +132,14 @@ def _whoami() -> str:
     except (KeyError, OSError):  # a container's uid without a passwd entry
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
     return f"{user}@{socket.gethostname()}"
+
+
+def tracking() -> Tracking:
+    """How strict recording is now; cheaper than `current()`, every step asks.
+
+    Raises:
+        InvalidInputError: `HEADWATER_TRACKING` cannot be meant.
+    """
+    value = _setting("tracking", "strict")
+    _check({"tracking": value})
+    return value  # type: ignore[return-value]  # _check proved it

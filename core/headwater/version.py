@@ -7,7 +7,7 @@ again with the connection of the process that reads it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Literal, Self, overload
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from headwater.download import CheckedOut, Download, VerifyReport
     from headwater.home import Home
     from headwater.model.manifest import Entry, Root
-    from headwater.model.records import Event, LogEdge, RunRecord, UseEdge, RunState
+    from headwater.model.records import Event, LogEdge, RunRecord, RunState, UseEdge
     from headwater.ports import Progress
 
-T = TypeVar("T", covariant=True, default=Any)
+T = TypeVar("T", covariant=True, default=Any)  # noqa: PLC0105  # readers of hover texts know `T`
 A = TypeVar("A")
 
 
@@ -114,7 +114,7 @@ class Version(Handle, Generic[T]):
         allow_missing_references: bool = False,
         progress: Progress | None = None,
     ) -> Download:
-        """Files below `root`: all, those below `prefix`, or those that match `glob`. Returns where, and what was skipped.
+        """Files below `root`: all, those below `prefix`, or those that match `glob`; says what was skipped.
 
         Args:
             root: Made if absent.
@@ -130,8 +130,14 @@ class Version(Handle, Generic[T]):
         from headwater.download import fetch
 
         return fetch(
-            self.readable(), Digest.parse(self.digest), Path(root), prefix=prefix, glob=glob, references=references,
-            allow_missing_references=allow_missing_references, progress=progress,
+            self.readable(),
+            Digest.parse(self.digest),
+            Path(root),
+            prefix=prefix,
+            glob=glob,
+            references=references,
+            allow_missing_references=allow_missing_references,
+            progress=progress,
         )
 
     def checkout(self, root: str | Path, *, dry_run: bool = False, progress: Progress | None = None) -> CheckedOut:
@@ -172,7 +178,7 @@ class Version(Handle, Generic[T]):
         return diff_versions(self, other if isinstance(other, Version) else self._sibling(other), lineage=lineage)
 
     def new_draft(self) -> Artifact:
-        """An `Artifact` that starts with this version's entries, type, description and metadata; costs one small read."""
+        """An `Artifact` that starts with this version's entries, type, description and metadata; one small read."""
         from headwater.artifact import Artifact
 
         return Artifact.from_version(self)
@@ -232,7 +238,7 @@ class Version(Handle, Generic[T]):
         self.home.catalog.versions.discard([self.id], self.home.actor)
 
     def delete(self, *, delete_aliases: bool = False) -> None:
-        """Leave a tombstone that keeps number, edges and facts; the bytes go with the next collection that nobody stops.
+        """Leave a tombstone that keeps number, edges and facts; the bytes go when collection finds them unreachable.
 
         Raises:
             StateError: An alias other than latest points at it, and `delete_aliases` is false.
@@ -245,10 +251,10 @@ class Version(Handle, Generic[T]):
 
     # -- lineage -----------------------------------------------------------------
     @overload
-    def logged_by(self, all: Literal[False] = False) -> RunInfo | None: ...  # noqa: A002  # prescribed spelling
+    def logged_by(self, all: Literal[False] = False) -> RunInfo | None: ...  # noqa: FBT002  # prescribed spelling
     @overload
-    def logged_by(self, all: Literal[True]) -> list[RunInfo]: ...  # noqa: A002
-    def logged_by(self, all: bool = False) -> RunInfo | list[RunInfo] | None:  # noqa: A002
+    def logged_by(self, all: Literal[True]) -> list[RunInfo]: ...
+    def logged_by(self, all: bool = False) -> RunInfo | list[RunInfo] | None:  # noqa: A002, FBT001, FBT002
         """The run that created it (None for one made by hand); with `all` also those that reproduced it."""
         runs = self.home.catalog.runs.loggers(self.id)
         if all:
@@ -266,13 +272,13 @@ class Version(Handle, Generic[T]):
             depth: Most steps back; None for all.
             all_edges: Follow also what runs used that only reproduced a version.
         """
-        return self._closure("upstream", depth, all_edges)
+        return self._closure("upstream", depth, all_edges=all_edges)
 
     def downstream(self, depth: int | None = None, *, all_edges: bool = False) -> Graph:
         """What was made from it, transitively; one query."""
-        return self._closure("downstream", depth, all_edges)
+        return self._closure("downstream", depth, all_edges=all_edges)
 
-    def _closure(self, direction: Direction, depth: int | None, all_edges: bool) -> Graph:
+    def _closure(self, direction: Direction, depth: int | None, *, all_edges: bool) -> Graph:
         record = self.home.catalog.lineage.closure([self.id], direction, depth=depth, all_edges=all_edges)
         return Graph(record, (self.id,), direction)
 
@@ -348,11 +354,11 @@ class RunInfo:
         """The versions it logged, created or reproduced, in order."""
         return [Version(edge.version, self.home) for edge in self.logs()]
 
-    def uses(self) -> list[UseEdge]:
+    def uses(self) -> Sequence[UseEdge]:
         """The use edges with role, asked name and time."""
         return self.home.catalog.runs.used(self.id)
 
-    def logs(self) -> list[LogEdge]:
+    def logs(self) -> Sequence[LogEdge]:
         """The log edges with role, kind and time."""
         return self.home.catalog.runs.logged(self.id)
 

@@ -49,8 +49,10 @@ class Graph:
         return getattr(version, "id", version) in self.versions
 
     def __repr__(self) -> str:
-        return f"<Graph {self.direction} of {', '.join(label(self.versions[r]) for r in self.roots)}: " \
-               f"{len(self.versions)} versions, {len(self.runs)} runs>"
+        return (
+            f"<Graph {self.direction} of {', '.join(label(self.versions[r]) for r in self.roots)}: "
+            f"{len(self.versions)} versions, {len(self.runs)} runs>"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: nodes with what people look at, edges by id."""
@@ -77,7 +79,9 @@ class Graph:
             style = "bold" if v.id in self.roots else "solid"
             lines.append(f'  "{v.id}" [shape=box, style="rounded,{style}", label="{_dot(label(v))}\\n{_dot(v.type)}"];')
         lines += [f'  "{r.id}" [shape=ellipse, label="{_dot(r.name)}\\n{r.state}"];' for r in self.runs.values()]
-        lines += [f'  "{a}" -> "{b}"' + (f' [label="{_dot(text)}"]' if text else "") + ";" for a, b, text in self.edges()]
+        lines += [
+            f'  "{a}" -> "{b}"' + (f' [label="{_dot(text)}"]' if text else "") + ";" for a, b, text in self.edges()
+        ]
         return "\n".join([*lines, "}", ""])
 
     def to_mermaid(self) -> str:
@@ -107,8 +111,11 @@ class Graph:
         return from_version, from_run
 
     def _branch(
-        self, root: str, from_version: dict[str, list[tuple[str, str | None]]],
-        from_run: dict[str, list[tuple[str, str | None]]], seen: set[str],
+        self,
+        root: str,
+        from_version: dict[str, list[tuple[str, str | None]]],
+        from_run: dict[str, list[tuple[str, str | None]]],
+        seen: set[str],
     ) -> Branch:
         top = Branch(version=self.versions[root])
         stack = [(root, top)]  # explicit: a lineage may be deeper than Python's recursion limit
@@ -149,15 +156,30 @@ class Branch(msgspec.Struct):
 
 def _version_json(v: VersionRecord) -> dict[str, Any]:
     return {
-        "id": v.id, "project": v.project, "artifact": v.artifact, "partition": v.partition, "number": v.number,
-        "type": v.type, "digest": v.digest, "state": v.state, "size": v.stored_size, "created_at": v.created_at.isoformat(),
+        "id": v.id,
+        "project": v.project,
+        "artifact": v.artifact,
+        "partition": v.partition,
+        "number": v.number,
+        "type": v.type,
+        "digest": v.digest,
+        "state": v.state,
+        "size": v.stored_size,
+        "created_at": v.created_at.isoformat(),
     }
 
 
 def _run_json(r: RunRecord) -> dict[str, Any]:
     return {
-        "id": r.id, "key": r.key, "attempt": r.attempt, "project": r.project, "name": r.name, "group": r.group,
-        "state": r.state, "started_at": r.started_at.isoformat(), "links": r.links,
+        "id": r.id,
+        "key": r.key,
+        "attempt": r.attempt,
+        "project": r.project,
+        "name": r.name,
+        "group": r.group,
+        "state": r.state,
+        "started_at": r.started_at.isoformat(),
+        "links": r.links,
     }
 
 

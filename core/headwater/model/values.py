@@ -12,7 +12,8 @@ import dataclasses
 import enum
 import math
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime, timedelta
 from pathlib import PurePath
 from typing import Any
@@ -23,19 +24,24 @@ MASK = "***"
 MAX_ITEMS = 10_000
 """Most items of one array or collection; larger data belongs into an artifact."""
 
-_SECRET_KEY = re.compile(r"passw|secret|token|api_?key|credential|private_?key|auth\b|authorization|bearer", re.I)
-_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://)([^/\s:@]*):([^/\s@]+)@", re.I)
-_SIGNATURE = re.compile(r"([?&](?:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)"
-                        r"|sig|signature|AWSAccessKeyId|token|access_token)=)[^&\s]+", re.I)
+_SECRET_KEY = re.compile(
+    r"passw|secret|token|api_?key|credential|private_?key|auth\b|authorization|bearer", re.IGNORECASE
+)
+_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://)([^/\s:@]*):([^/\s@]+)@", re.IGNORECASE)
+_SIGNATURE = re.compile(
+    r"([?&](?:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)"
+    r"|sig|signature|AWSAccessKeyId|token|access_token)=)[^&\s]+",
+    re.IGNORECASE,
+)
 
 
-def to_plain(value: Any, where: str, depth: int = 0) -> Any:
+def to_plain(value: Any, where: str, depth: int = 0) -> Any:  # noqa: PLR0911  # one line per kind of value
     """Return `value` as JSON (None, bool, int, float, str, list, dict with text keys).
 
     Raises:
         InvalidInputError: Something in it has no JSON form, or it nests deeper than 32; names the place.
     """
-    if value is None or isinstance(value, bool | str) and not isinstance(value, enum.Enum):
+    if value is None or (isinstance(value, bool | str) and not isinstance(value, enum.Enum)):
         return value
     if depth > 32:
         raise InvalidInputError(what="values nest deeper than 32 levels", where=where)
@@ -49,7 +55,7 @@ def to_plain(value: Any, where: str, depth: int = 0) -> Any:
         return {_key(k, where): to_plain(v, f"{where}.{k}", depth + 1) for k, v in _bounded(value, where).items()}
     if isinstance(value, list | tuple):
         return [to_plain(v, f"{where}[{i}]", depth + 1) for i, v in enumerate(_bounded(value, where))]
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return sorted((to_plain(v, where, depth + 1) for v in _bounded(value, where)), key=repr)
     return _foreign(value, where, depth)
 
