@@ -1,0 +1,127 @@
+"""JSON values (None, bool, numbers, text, lists, dictionaries, tuples, sets, dates, …) and records.
+
+The file is `value.json` in the language of `json_language`.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headwater.codecs import json_language
+from headwater.codecs.annotations import candidates, library, shown, type_path, unwrap
+from headwater.codecs.fields import build, import_type, is_record, rebuild
+from headwater.codecs.files import as_file
+from headwater.errors import InvalidInputError, StateError
+
+FILE = "value.json"
+_PLAIN = (type(None), bool, int, float, str, list, dict, tuple, set, frozenset, complex)
+_NUMPY_NUMBERS = ("bool", "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+                  "longlong", "ulonglong", "float16", "float32", "float64", "complex64", "complex128")
+
+
+class JsonCodec:
+    """Values that `json_language` can write; NumPy numbers become Python numbers (as_=np.float32 gives them back)."""
+
+    name = "json"
+
+    def handles(self, value_type: Any) -> bool:
+        found = candidates(value_type)
+        return bool(found) and all(_is_json(kind) for kind in found)
+
+    def encode(self, value: Any) -> tuple[dict[str, bytes], dict[str, Any]]:
+        """The file and options, in memory; raises as `json_language.dumps`."""
+        return {FILE: json_language.dumps(value)}, {}
+
+    def write(self, value: Any, folder: Path) -> Mapping[str, Any]:
+        (folder / FILE).write_bytes(json_language.dumps(value))
+        return {}
+
+    def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
+        file = folder / FILE
+        if raw := _raw(folder, as_):
+            return raw[0]
+        if not candidates(as_):
+            return json_language.loads(file.read_bytes(), FILE, build)
+        return convert(json_language.loads(file.read_bytes(), FILE, json_language.plain), as_)
+
+
+class RecordCodec:
+    """Dataclasses, named tuples, attrs classes, msgspec Structs, pydantic models: an object of their fields.
+
+    Options: `type`, the path of the class. It is imported again on load, unless `as_` names another type.
+    """
+
+    name = "dataclass"
+
+    def handles(self, value_type: Any) -> bool:
+        found = candidates(value_type)
+        return bool(found) and all(is_record(kind) for kind in found)
+
+    def encode(self, value: Any) -> tuple[dict[str, bytes], dict[str, Any]]:
+        """The file and options, in memory; raises as `json_language.dumps`."""
+        return {FILE: json_language.dump_fields(value)}, {"type": type_path(type(value))}
+
+    def write(self, value: Any, folder: Path) -> Mapping[str, Any]:
+        files, options = self.encode(value)
+        (folder / FILE).write_bytes(files[FILE])
+        return options
+
+    def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
+        if raw := _raw(folder, as_):
+            return raw[0]
+        data, wanted = (folder / FILE).read_bytes(), candidates(as_)
+        recorded = str(options.get("type", ""))
+        same = next((kind for kind in wanted if type_path(kind) == recorded), None)
+        if same is None and wanted:
+            return convert(json_language.loads(data, FILE, json_language.plain), as_)
+        try:
+            kind = same or import_type(recorded)
+            return rebuild(kind, json_language.loads(data, FILE, build))
+        except StateError:  # the class is at hand, but one nested in it is not
+            if same is None:
+                raise
+            return convert(json_language.loads(data, FILE, json_language.plain), as_)
+
+
+def convert(value: Any, as_: Any) -> Any:
+    """Check a plain value against an annotation and build what it names (dataclasses, TypedDicts, enums, numbers).
+
+    Raises:
+        InvalidInputError: The value is something else.
+    """
+    kinds = candidates(as_)
+    for kind in kinds:
+        if library(kind) == "numpy" and isinstance(value, bool | int | float | complex):
+            return kind(value)
+    model = next((kind for kind in kinds if hasattr(kind, "model_validate") and isinstance(value, dict)), None)
+    if model is not None:
+        return rebuild(model, value)
+    try:
+        return msgspec.convert(value, unwrap(as_), strict=True)
+    except (msgspec.ValidationError, TypeError) as problem:
+        if any(type(value) is kind for kind in kinds):
+            return value  # a form that msgspec does not know, with a value of its very class
+        raise InvalidInputError(
+            what=f"the value does not load as {shown(as_)}: {problem}", fix="load it without as_ to see what it is"
+        ) from None
+
+
+def _raw(folder: Path, as_: Any) -> tuple[Any] | None:
+    """The file itself, where `Path` or `bytes` is all that is asked for."""
+    wanted = candidates(as_)
+    raw = bool(wanted) and all(issubclass(kind, (Path, bytes)) for kind in wanted)
+    return as_file(folder, FILE, wanted) if raw else None
+
+
+def _is_json(kind: type) -> bool:
+    if kind in _PLAIN or kind in json_language.WRITTEN or issubclass(kind, enum.Enum):
+        return True
+    if library(kind) == "numpy" and "numpy" in sys.modules:
+        return kind.__name__ in _NUMPY_NUMBERS
+    return issubclass(kind, (dict, list, tuple, int, float)) or kind.__module__ == "collections.abc"

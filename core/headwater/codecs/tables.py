@@ -1,0 +1,73 @@
+"""pandas, Polars and Arrow: written as Parquet, read as any of the three.
+
+Options: `kind`, the type that was written (`pandas.DataFrame`), and what that
+library needs besides. A load without `as_` gives that type again; a load with
+one gives that, whoever wrote it: `as_=dict` gives columns, `as_=list` rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from headwater.codecs import arrow_tables, pandas_tables, polars_tables
+from headwater.codecs.annotations import candidates, library
+from headwater.codecs.files import as_file, cannot_load
+from headwater.codecs.parquet import FILE, parquet_file, read_parquet, write_parquet
+
+_LIBRARIES: dict[str, ModuleType] = {"pandas": pandas_tables, "polars": polars_tables, "pyarrow": arrow_tables}
+_OFFERED = "pandas, polars or pyarrow tables, dict (columns), list (rows), bytes, Path"
+
+
+class TableCodec:
+    """Tables and columns of one library.
+
+    Args:
+        name: The codec's name.
+        root: The top-level module whose types it writes.
+    """
+
+    def __init__(self, name: str, root: str) -> None:
+        self.name = name
+        self._library = root
+        self._tables = _LIBRARIES[root]
+
+    def handles(self, value_type: Any) -> bool:
+        found = candidates(value_type)
+        return bool(found) and all(kind_of(kind, self._library) in self._tables.KINDS for kind in found)
+
+    def write(self, value: Any, folder: Path) -> Mapping[str, Any]:
+        table, options = self._tables.to_arrow(value)
+        write_parquet(table, folder)
+        return dict(options)
+
+    def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
+        wanted = candidates(as_)
+        if not wanted:
+            return self._tables.load(folder, options, str(options.get("kind", self._tables.DEFAULT)))
+        for kind in wanted:
+            tables = _LIBRARIES.get(library(kind))
+            if tables is not None and (named := kind_of(kind, library(kind))) in tables.KINDS:
+                same = any(kind_of(one, library(one)) == options.get("kind") for one in wanted)
+                return tables.load(folder, options, str(options["kind"]) if same and tables is self._tables else named)
+        if dict in wanted:
+            return read_parquet(folder).to_pydict()
+        if list in wanted:
+            return read_parquet(folder).to_pylist()
+        if found := as_file(folder, parquet_file(folder).relative_to(folder).as_posix(), wanted):
+            return found[0]
+        raise cannot_load(self.name, as_, _OFFERED)
+
+
+def kind_of(kind: type, root: str) -> str:
+    """`pandas.DataFrame` for that class; a subclass within its own library is what it descends from."""
+    if library(kind) != root:
+        return ""
+    names = [f"{root}.{parent.__name__}" for parent in kind.__mro__ if library(parent) == root]
+    known = _LIBRARIES[root].KINDS if root in _LIBRARIES else ()
+    return next((name for name in names if name in known), names[0])
+
+
+__all__ = ["FILE", "TableCodec", "kind_of"]
