@@ -1,7 +1,7 @@
 """A piece of lineage as a value: versions, runs, and the two edges between them.
 
-A run *used* versions and *logged* versions. `to_json`, `to_dot` and
-`to_mermaid` draw the same graph for programs, Graphviz and Markdown.
+A run *used* versions and *logged* versions. `to_json`, `to_dot`, `to_mermaid`
+and `to_svg` give the same graph to programs, Graphviz, Markdown and people.
 """
 
 from __future__ import annotations
@@ -93,6 +93,12 @@ class Graph:
         for a, b, text in self.edges():
             lines.append(f"  {ids[a]} -->" + (f'|"{_mermaid(text)}"| ' if text else " ") + ids[b])
         return "\n".join([*lines, ""])
+
+    def to_svg(self) -> str:
+        """A picture that stands alone: cards are versions, pills runs; light or dark as the reader's page is."""
+        from headwater.model.drawing import draw  # only who asks for a picture pays for it
+
+        return draw(list(self.versions.values()), list(self.runs.values()), list(self.edges()), self.roots)
 
     def tree(self) -> list[Branch]:
         """The graph as a tree from each root, for terminals; what was shown before is cut short."""
