@@ -124,7 +124,7 @@ def diff_roots(old: Root, new: Root, read_page: ReadPage) -> Iterator[Change]:
     a, b = next(before, None), next(after, None)
     while a is not None or b is not None:
         if b is None or (a is not None and a.path < b.path):
-            assert a is not None  # noqa: S101 - for the type checker
+            assert a is not None  # for the type checker
             yield Change("removed", a.path, a, None)
             a = next(before, None)
         elif a is None or b.path < a.path:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from os.path import commonprefix
 from typing import NoReturn
 
 from headwater.errors import InvalidInputError
@@ -75,7 +74,9 @@ class Seams:
 
     def _suspects(self, first: str) -> Iterator[str]:
         """Paths that may be an entry before this seam and a folder behind it."""
-        for path in _prefixes(commonprefix((self._last, first))):
+        for path in _prefixes(first):
+            if not self._last.startswith(path):
+                return
             if not self._last.startswith(path.removesuffix("/") + "/") or path == self._last:
                 yield path
 
@@ -97,8 +98,6 @@ def _below(paths: list[str], folder: str) -> str | None:
     if at < len(paths) and paths[at] == folder:
         at += 1
     return paths[at] if at < len(paths) and paths[at].startswith(inside) else None
-
-
 
 
 def _refuse_order(before: str, after: str) -> NoReturn:

@@ -10,16 +10,17 @@ the law for every byte.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Callable
+from operator import itemgetter, lt
+from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from headwater.errors import DigestMismatchError, FormatError, InvalidInputError
 from headwater.model.chunker import decode_chunks
-from headwater.model.digest import Digest
+from headwater.model.digest import SIZE, Digest
 from headwater.model.keys import check_ulid
 from headwater.model.records import BlobKind, BlobRow, SealedPack
-from headwater.store.compression import NONE, ZSTD, compress, decompress
+from headwater.store import compression as zstd
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -75,23 +76,22 @@ class PackWriter:
         """Whether it is time to `finish`: 32 MiB or 8,192 blobs."""
         return self.size >= TARGET_SIZE or self.n_blobs >= MAX_BLOBS
 
-    def add(self, name: bytes, raw: Buffer, kind: BlobKind = "data", compress: bool = True) -> BlobRow:
+    def add(self, name: bytes, raw: Buffer, kind: BlobKind = "data", *, compress: bool = True) -> BlobRow:
         """Append a blob; a name that is here already is not added twice.
 
         Raises:
             InvalidInputError: The blob is over 48 MiB, or the pack cannot take it; nothing was added.
         """
-        row = self._rows.get(name)
-        if row is not None:
-            return row
+        if name in self._rows:
+            return self._rows[name]
         size = memoryview(raw).nbytes
-        compression, stored = _pack(raw, compress)
+        if len(name) != SIZE or size > MAX_BLOB:
+            raise InvalidInputError(what=f"a blob has a name of {SIZE} bytes and up to {MAX_BLOB} bytes, not {size}")
+        compression, stored = zstd.compress(raw) if compress else (zstd.NONE, raw)
         length = memoryview(stored).nbytes
-        if size > MAX_BLOB or self.n_blobs >= MAX_BLOBS or self.size + length + _BLOB.size + _ROW.size > MAX_SIZE:
-            raise InvalidInputError(what=f"a blob of {size} bytes does not fit into the pack", fix="finish the pack first")
-        self._data += _sealed(
-            _BLOB, _RECORD, _KINDS.index(kind), compression, 0, length, size, name, crc32(stored)
-        )  # fmt: skip
+        if self.n_blobs >= MAX_BLOBS or self.size + length + _BLOB.size + _ROW.size > MAX_SIZE:
+            raise InvalidInputError(what=f"the pack cannot take {length} bytes more", fix="finish it first")
+        self._data += _sealed(_BLOB, _RECORD, _KINDS.index(kind), compression, 0, length, size, name, crc32(stored))
         row = BlobRow(
             name=bytes(name), offset=len(self._data), stored=length, raw=size, compression=compression, kind=kind
         )
@@ -105,10 +105,6 @@ class PackWriter:
         self._data += index
         self._data += _sealed_trailer(self.pack_id, len(self._rows), index)
         return self._data, SealedPack(pack_id=self.pack_id, size=len(self._data), rows=tuple(self._rows.values()))
-
-
-def _pack(raw: Buffer, wanted: bool) -> tuple[int, Buffer]:
-    return compress(raw) if wanted else (NONE, raw)
 
 
 def _sealed(layout: struct.Struct, *fields: object) -> bytes:
@@ -138,11 +134,11 @@ def decode_blob(row: BlobRow, stored: Buffer, where: str) -> bytes:
         DigestMismatchError: The bytes are others.
         FormatError: The bytes do not unpack.
     """
-    if memoryview(stored).nbytes != row.stored:
+    if memoryview(stored).nbytes != row.stored or row.raw > MAX_BLOB:
         raise FormatError(what=f"a blob has {memoryview(stored).nbytes} bytes instead of {row.stored}", where=where)
-    if row.compression not in (NONE, ZSTD):
+    if row.compression not in (zstd.NONE, zstd.ZSTD):
         raise FormatError(what=f"a blob has the unknown compression {row.compression}", where=where)
-    raw = decompress(stored, row.raw, where) if row.compression == ZSTD else bytes(stored)
+    raw = zstd.decompress(stored, row.raw, where) if row.compression == zstd.ZSTD else bytes(stored)
     if len(raw) != row.raw:
         raise FormatError(what=f"a blob has {len(raw)} bytes instead of {row.raw}", where=where)
     if row.kind == "chunks":
@@ -164,6 +160,8 @@ def read_index(get_range: Callable[[int, int], bytes], size: int) -> SealedPack:
     Raises:
         FormatError: The end is damaged (`scan` may still help) or of a newer format.
     """
+    if not _HEADER.size + _TRAILER.size <= size <= MAX_SIZE:
+        raise FormatError(what=f"{size} bytes are not a pack")
     start = max(0, size - _TAIL)
     tail = get_range(start, size - start)
     pack_id, n_rows, length, crc = _read_trailer(tail[-_TRAILER.size :])
@@ -173,8 +171,7 @@ def read_index(get_range: Callable[[int, int], bytes], size: int) -> SealedPack:
     index = tail[first - start : -_TRAILER.size] if first >= start else get_range(first, length)
     if len(index) != length or crc32(index) != crc:
         raise FormatError(what="a pack's index is damaged", where=pack_id)
-    rows = tuple(sorted(_read_rows(index, first), key=lambda row: row.offset))
-    return SealedPack(pack_id=pack_id, size=size, rows=rows)
+    return SealedPack(pack_id=pack_id, size=size, rows=_read_rows(index, first))
 
 
 def _read_trailer(data: bytes) -> tuple[str, int, int, int]:
@@ -183,52 +180,59 @@ def _read_trailer(data: bytes) -> tuple[str, int, int, int]:
     pack_id, version, n_rows, length, crc, own, _ = _TRAILER.unpack(data)
     if own != crc32(data[:-12]):
         raise FormatError(what="a pack's trailer is damaged")
-    _check_version(version)
-    return check_ulid(pack_id.decode()), n_rows, length, crc
-
-
-def _check_version(version: int) -> None:
     if version != FORMAT:
-        fix = "upgrade headwater" if version > FORMAT else None
+        fix = "upgrade headwater" if version > FORMAT else "`headwater repair` rebuilds the index"
         raise FormatError(what=f"a pack has format {version}, this Headwater reads up to {FORMAT}", fix=fix)
+    try:
+        return check_ulid(pack_id.decode("ascii", "replace")), n_rows, length, crc
+    except InvalidInputError as error:
+        raise FormatError(what=f"a pack's trailer is damaged: {error}") from None
 
 
-def _read_rows(index: bytes, end: int) -> Iterator[BlobRow]:
-    for name, offset, stored, raw, compression, kind, _ in _ROW.iter_unpack(index):
-        if offset + stored > end or kind >= len(_KINDS):
-            raise FormatError(what="a pack's index points outside the pack", where=str(Digest(name)))
-        yield BlobRow(name=name, offset=offset, stored=stored, raw=raw, compression=compression, kind=_KINDS[kind])
+def _read_rows(index: bytes, end: int) -> tuple[BlobRow, ...]:
+    """Rows by offset; checks that names rise and blobs neither overlap nor leave the pack."""
+    found = list(_ROW.iter_unpack(index))
+    names = [row[0] for row in found]
+    found.sort(key=itemgetter(1))
+    free = _HEADER.size
+    for name, offset, stored, raw, _, kind, zero in found:
+        if offset < free + _BLOB.size or offset + stored > end or kind >= len(_KINDS) or raw > MAX_BLOB or zero:
+            raise FormatError(what="a pack's index does not fit the pack", where=str(Digest(name)))
+        free = offset + stored
+    if not all(map(lt, names, names[1:])):
+        raise FormatError(what="a pack's index is not in order")
+    return tuple(_row(*fields[:-1]) for fields in found)
+
+
+def _row(*fields: Any) -> BlobRow:
+    name, offset, stored, raw, compression, kind = fields
+    return BlobRow(name=name, offset=offset, stored=stored, raw=raw, compression=compression, kind=_KINDS[kind])
 
 
 def scan(data: Buffer) -> tuple[BlobRow, ...]:
-    """Rebuild the rows of a damaged pack from its record headers, by offset.
+    """Rebuild the rows of a damaged or torn pack from its record headers, by offset.
 
-    Gives only records whose header and stored bytes have their CRC; skips what is damaged and goes on behind it.
+    Gives the records whose header and stored bytes have their CRC, each name once, and goes on behind damage.
     Never raises, whatever the bytes.
     """
-    view = memoryview(data).cast("B")
-    whole = bytes(view)
+    whole = bytes(memoryview(data).cast("B"))
     found: dict[bytes, BlobRow] = {}
-    at = whole.find(_RECORD)
-    while at >= 0:
-        row = _read_record(whole, at)
+    start = whole.find(_RECORD)
+    while start >= 0:
+        row = _read_record(memoryview(whole), start)
         if row is not None:
             found.setdefault(row.name, row)
-        at = whole.find(_RECORD, row.offset + row.stored if row else at + 1)
+        start = whole.find(_RECORD, start + 1 if row is None else row.offset + row.stored)
     return tuple(found.values())
 
 
-def _read_record(whole: bytes, at: int) -> BlobRow | None:
-    head = whole[at : at + _BLOB.size]
+def _read_record(whole: memoryview, start: int) -> BlobRow | None:
+    head = whole[start : start + _BLOB.size]
     if len(head) < _BLOB.size:
         return None
-    _, kind, compression, _, stored, raw, name, crc, own = _BLOB.unpack(head)
-    offset = at + _BLOB.size
-    if own != crc32(head[:-4]) or kind >= len(_KINDS) or crc32(memoryview(whole)[offset : offset + stored]) != crc:
+    _, kind, compression, zero, stored, raw, name, crc, own = _BLOB.unpack(head)
+    offset = start + _BLOB.size
+    sound = own == crc32(head[:-4]) and kind < len(_KINDS) and raw <= MAX_BLOB and not zero
+    if not sound or offset + stored > len(whole) or crc32(whole[offset : offset + stored]) != crc:
         return None
-    if offset + stored > len(whole):
-        return None
-    return cast(
-        "BlobRow",
-        BlobRow(name=name, offset=offset, stored=stored, raw=raw, compression=compression, kind=_KINDS[kind]),
-    )
+    return _row(name, offset, stored, raw, compression, kind)
