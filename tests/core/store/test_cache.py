@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from headwater.errors import DigestMismatchError, StorageError
+from headwater.model.digest import Digest
+from headwater.store.cache import INDEX_RESERVE, PER_FILE, FileCache
+
+ROOM = INDEX_RESERVE + 10 * (1000 + PER_FILE)
+"""Quota for ten files of 1000 bytes."""
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FileCache:
+    return FileCache(tmp_path / "cache", ROOM)
+
+
+def add(cache: FileCache, n: int, size: int = 1000) -> Digest:
+    data = (b"%06d" % n) * (size // 6 + 1)
+    path = cache.root.parent / f"source-{n}-{os.getpid()}-{threading.get_ident()}"
+    path.write_bytes(data[:size])
+    digest = Digest.of(data[:size])
+    cache.add(digest, path)
+    path.unlink()
+    return digest
+
+
+def on_disk(root: Path) -> int:
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+
+
+def test_what_was_added_is_found_again_also_by_another_process(cache: FileCache) -> None:
+    digest = add(cache, 1)
+    assert digest in cache
+    with FileCache(cache.root, ROOM).open(digest) as file:
+        assert Digest.of(file.read()) == digest
+    assert cache.open(Digest.of(b"unknown")) is None
+
+
+def test_what_does_not_have_its_digest_is_not_taken(cache: FileCache, tmp_path: Path) -> None:
+    path = tmp_path / "wrong"
+    path.write_bytes(b"wrong")
+    with pytest.raises(DigestMismatchError):
+        cache.add(Digest.of(b"right"), path)
+    assert Digest.of(b"right") not in cache
+    assert cache.size == INDEX_RESERVE
+    assert list((cache.root / "tmp").iterdir()) == []
+
+
+def test_the_longest_unused_goes_first_and_the_quota_always_holds(cache: FileCache) -> None:
+    digests = [add(cache, n) for n in range(10)]
+    assert digests[0] in cache
+    for n in range(10, 14):
+        digests.append(add(cache, n))
+        assert cache.size <= ROOM
+        assert on_disk(cache.root) <= ROOM
+    assert digests[0] in cache
+    assert [digest in cache for digest in digests[1:5]] == [False] * 4
+    assert all(digest in cache for digest in digests[5:])
+
+
+def test_uses_count_not_access_times(cache: FileCache) -> None:
+    digests = [add(cache, n) for n in range(10)]
+    os.utime(cache._path(digests[0]), (time.time() + 999, cache._path(digests[0]).stat().st_mtime))
+    assert digests[1] in cache
+    add(cache, 10)
+    assert digests[0] not in cache
+    assert digests[1] in cache
+
+
+def test_a_file_larger_than_the_quota_is_not_taken_and_evicts_nothing(cache: FileCache) -> None:
+    small = add(cache, 1)
+    large = add(cache, 2, size=ROOM)
+    assert large not in cache
+    assert small in cache
+
+
+@pytest.mark.parametrize("keep_times", [True, False])
+def test_a_flipped_bit_is_a_miss_and_the_file_goes(cache: FileCache, keep_times: bool) -> None:
+    digest = add(cache, 1)
+    path = cache._path(digest)
+    before = path.stat()
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(b"X")
+    if keep_times:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert cache.open(digest) is None
+    assert not path.exists()
+    assert cache.size == INDEX_RESERVE
+
+
+def test_a_truncated_or_vanished_file_is_a_miss(cache: FileCache) -> None:
+    digests = [add(cache, n) for n in range(2)]
+    cache._path(digests[0]).chmod(0o644)
+    os.truncate(cache._path(digests[0]), 10)
+    cache._path(digests[1]).unlink()
+    assert [digest in cache for digest in digests] == [False, False]
+
+
+def test_a_hard_linked_file_is_hashed_again_each_time(cache: FileCache, tmp_path: Path) -> None:
+    digest = add(cache, 1)
+    path = cache._path(digest)
+    os.link(path, tmp_path / "link")
+    assert digest in cache
+    with pytest.MonkeyPatch.context() as patch:
+        hashed = []
+        patch.setattr("headwater.store.cache._hash", lambda fd: hashed.append(fd) or bytes(digest))
+        assert digest in cache
+        assert digest in cache
+    assert len(hashed) == 2
+
+
+def test_an_open_file_stays_readable_after_it_was_evicted(cache: FileCache) -> None:
+    digest = add(cache, 1)
+    with cache.open(digest) as file:
+        cache.prune(0)
+        assert Digest.of(file.read()) == digest
+    assert digest not in cache
+
+
+def test_prune_removes_down_to_the_size_asked_for(cache: FileCache) -> None:
+    digests = [add(cache, n) for n in range(10)]
+    half = INDEX_RESERVE + 5 * (1000 + PER_FILE)
+    assert cache.prune(half) == ROOM - half
+    assert cache.size == half
+    assert digests[9] in cache and digests[0] not in cache
+    cache.prune(0)
+    assert list((cache.root / "files").rglob("*/*")) == []
+
+
+def test_leftovers_of_dead_processes_are_cleaned_and_counted_until_then(cache: FileCache) -> None:
+    digest = add(cache, 1)
+    old = time.time() - 100_000
+    for path in (cache.root / "tmp" / "half", cache.root / "files" / "aa" / "stray"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x" * 500)
+        os.utime(path, (old, old))
+    stale = ("REPLACE INTO file VALUES (?, 5000, 0, x'', 0, 0)", (b"r" * 32,))
+    cache._ask(lambda db: db.execute(*stale))
+    again = FileCache(cache.root, ROOM)
+    assert again.size > 5000
+    add(again, 2)
+    assert not (cache.root / "tmp" / "half").exists()
+    assert not (cache.root / "files" / "aa" / "stray").exists()
+    assert again.size == INDEX_RESERVE + 2 * (1000 + PER_FILE)
+    assert digest in again
+
+
+def test_a_damaged_index_costs_the_cache_and_nothing_else(cache: FileCache) -> None:
+    digest = add(cache, 1)
+    cache.close()
+    (cache.root / "index.sqlite").write_bytes(b"not a database" * 1000)
+    again = FileCache(cache.root, ROOM)
+    assert digest not in again
+    assert add(again, 2) in again
+    assert on_disk(cache.root) <= ROOM
+
+
+def test_a_full_disk_is_a_storage_error_and_leaves_nothing(cache: FileCache) -> None:
+    add(cache, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (cache.root.parent / "big").write_bytes(b"x" * 60_000)
+    digest = Digest.of(b"x" * 60_000)
+    large = FileCache(cache.root, 10 * ROOM)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(StorageError, match="no room"):
+            large.add(digest, cache.root.parent / "big")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert digest not in large
+    assert list((cache.root / "tmp").iterdir()) == []
+
+
+def test_processes_and_threads_share_one_quota(cache: FileCache) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\nsys.path[:0] = sys.argv[3:]\n"
+        "from tests.core.store.test_cache import FileCache, ROOM, add, on_disk\n"
+        "cache = FileCache(Path(sys.argv[1]), ROOM)\n"
+        "for n in range(30):\n    d = add(cache, int(sys.argv[2]) * 7 + n % 17)\n    assert cache.size <= ROOM\n"
+        "    file = cache.open(d)\n    assert file is None or len(file.read()) == 1000\n"
+    )
+    add(cache, 0)
+    racing = [subprocess.Popen([sys.executable, "-c", script, str(cache.root), str(n), *sys.path]) for n in range(3)]
+    threads = [threading.Thread(target=lambda k=k: [add(cache, k + n) for n in range(20)]) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [process.wait(60) for process in racing] == [0, 0, 0]
+    assert on_disk(cache.root) <= ROOM
+    assert FileCache(cache.root, ROOM).prune(0) > 0
+
+
+def test_a_fork_uses_its_own_connection(cache: FileCache) -> None:
+    digest = add(cache, 1)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if digest in cache and add(cache, 2) in cache else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert digest in cache
