@@ -30,6 +30,10 @@ from headwater.model.naming import name
 from headwater.repository import Repository
 from headwater.run import Run
 from headwater.settings import configure
+from headwater.steps.ambient import RunIdentity, run_as
+from headwater.steps.declared import Log, Use
+from headwater.steps.decorator import step
+from headwater.steps.verbs import current_run, log, scratch, use
 from headwater.version import RunInfo, Version
 
 __all__ = [
@@ -46,22 +50,31 @@ __all__ = [
     "HeadwaterError",
     "IntegrityError",
     "InvalidInputError",
+    "Log",
     "MissingBlobError",
     "NotFoundError",
     "ReferenceChangedError",
     "ReferenceMissingError",
     "Repository",
     "Run",
+    "RunIdentity",
     "RunInfo",
     "RunNotFoundError",
     "SourceChangedError",
     "StateError",
     "StorageError",
+    "Use",
     "Version",
     "VersionNotFoundError",
     "configure",
     "connect",
+    "current_run",
+    "log",
     "name",
     "pinned",
+    "run_as",
+    "scratch",
     "start_run",
+    "step",
+    "use",
 ]

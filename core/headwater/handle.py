@@ -39,6 +39,11 @@ class Handle:
         self._home: Home | None = home
         self._adopt(record)
 
+    def adopt(self, record: VersionRecord) -> None:
+        """Become the handle of that version, e.g. of what this draft was published as; edits not saved are dropped."""
+        self._adopt(record)
+        self._handle = None if self._home is not None else self._handle
+
     def _adopt(self, record: VersionRecord) -> None:
         self._record: VersionRecord | None = record
         self.aliases: list[str] = list(record.aliases)
@@ -47,12 +52,14 @@ class Handle:
         self.description: str = record.description
 
     # -- facts -------------------------------------------------------------------
-    def __getattr__(self, attribute: str) -> Any:
-        # Only reached on a handle from elsewhere, for the editable facts it has not loaded yet.
-        if attribute in ("aliases", "tags", "metadata", "description") and "_handle" in self.__dict__:
-            self._adopt(self.record)
-            return self.__dict__[attribute]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
+    if not TYPE_CHECKING:  # else every misspelt attribute would type, and a handle would pass for any protocol
+
+        def __getattr__(self, attribute: str) -> Any:
+            # Only reached on a handle from elsewhere, for the editable facts it has not loaded yet.
+            if attribute in ("aliases", "tags", "metadata", "description") and "_handle" in self.__dict__:
+                self._adopt(self.record)
+                return self.__dict__[attribute]
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
 
     @property
     def home(self) -> Home:

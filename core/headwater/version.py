@@ -42,6 +42,8 @@ class Version(Handle, Generic[T]):
     (aliases, tags, metadata, description) are edited in place and sent by `save()`.
     """
 
+    _wanted: Any = None
+
     # -- content -----------------------------------------------------------------
     @property
     def root(self) -> Root:
@@ -86,7 +88,13 @@ class Version(Handle, Generic[T]):
 
         if as_ is Version:
             return self
-        return load_value(self, as_, allow_pickle=allow_pickle)
+        return load_value(self, self._wanted if as_ is None else as_, allow_pickle=allow_pickle)
+
+    def typed(self, as_: type[A]) -> Version[A]:
+        """A handle of this version whose `load()` gives an `as_`; in this process, it does not travel."""
+        handle: Version[A] = Version(self.record, self.home)
+        handle._wanted = as_
+        return handle
 
     def download(self, root: str | Path | None = None, *, progress: Progress | None = None) -> Path:
         """All of it as files: a shared read-only tree, or with `root` a private copy there.
@@ -254,7 +262,7 @@ class Version(Handle, Generic[T]):
     def logged_by(self, all: Literal[False] = False) -> RunInfo | None: ...  # noqa: FBT002  # prescribed spelling
     @overload
     def logged_by(self, all: Literal[True]) -> list[RunInfo]: ...
-    def logged_by(self, all: bool = False) -> RunInfo | list[RunInfo] | None:  # noqa: A002, FBT001, FBT002
+    def logged_by(self, all: bool = False) -> RunInfo | list[RunInfo] | None:  # noqa: FBT001, FBT002
         """The run that created it (None for one made by hand); with `all` also those that reproduced it."""
         runs = self.home.catalog.runs.loggers(self.id)
         if all:

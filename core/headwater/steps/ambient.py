@@ -1,0 +1,154 @@
+"""Which run is mine: that of the running step, else the one the orchestrator around me is at.
+
+An orchestrator's adapter registers an entry point in the group `headwater.ambient`;
+its name is a module to look for in `sys.modules`, its value a callable that gives the
+current `RunIdentity` or None. It is asked only if that module is imported already, so
+that user code needs nothing but `import headwater`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from headwater.errors import StateError
+from headwater.handle import Hooks
+from headwater.run import Run, RunSpec, current, open_run
+
+if TYPE_CHECKING:
+    from headwater.home import Home
+
+GROUP = "headwater.ambient"
+"""The entry-point group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunIdentity:
+    """Which execution this is, in the words of the orchestrator that runs it.
+
+    Key and attempt alone decide the run's id, so that any process finds the same run without asking.
+    """
+
+    key: str
+    """Stable for all attempts and unique among all that share a repository, e.g. `prefect:task-run/<id>`."""
+    attempt: int = 1
+    group: str | None = None
+    """What the orchestrator calls a run of the whole pipeline."""
+    parent: str | None = None
+    """Id of the run it belongs to."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
+    """What the run is called; the key if left out."""
+    project: str | None = None
+    container: bool = False
+    """It is made of other runs, as a flow or a DAG run is: steps called in it become its children."""
+
+
+Identify: TypeAlias = Callable[[], RunIdentity | None]
+
+_given: ContextVar[RunIdentity | None] = ContextVar("headwater_identity", default=None)
+_identifiers: dict[str, Identify] = {}
+_joined: dict[str, Run] = {}
+_joining = threading.Lock()
+
+
+def current_identity() -> RunIdentity | None:
+    """Which execution this is: set by `run_as`, else what an imported orchestrator says, else None."""
+    identity = _given.get()
+    if identity is not None:
+        return identity
+    answers = (_identifier(point)() for point in _points() if point.name in sys.modules)
+    return next((answer for answer in answers if answer is not None), None)
+
+
+@contextmanager
+def run_as(identity: RunIdentity) -> Iterator[None]:
+    """Inside the block this is the execution that steps, `use` and `log` join; for adapters and their children."""
+    token = _given.set(identity)
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+@cache
+def _points() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=GROUP))  # once: it reads every installed distribution
+
+
+def _identifier(point: EntryPoint) -> Identify:
+    if point.name not in _identifiers:
+        _identifiers[point.name] = point.load()
+    return _identifiers[point.name]
+
+
+def default_home() -> Home:
+    """This process's repository.
+
+    Raises:
+        StateError: Nothing has said how to open it.
+        HeadwaterError: It cannot be opened.
+    """
+    if Hooks.open_home is None:
+        raise StateError(what="no repository is connected", fix="import headwater, and set HEADWATER_URL")
+    return Hooks.open_home()
+
+
+def join(identity: RunIdentity) -> Run:
+    """The run of that execution, opened or found again; one object per process, however many steps join it.
+
+    Whoever joins does not end it: the adapter, which knows when the execution ends, does.
+
+    Raises:
+        StateError: That attempt has ended already.
+        HeadwaterError: The repository cannot be reached.
+    """
+    name = f"{identity.key}\n{identity.attempt}"
+    with _joining:
+        run = _joined.get(name)
+        if run is None or run.state != "running":
+            run = _joined[name] = open_run(default_home(), spec_of(identity))
+        return run
+
+
+def spec_of(identity: RunIdentity) -> RunSpec:
+    """How the run of that execution is opened, by any process."""
+    return RunSpec(
+        name=identity.name or identity.key,
+        project=identity.project,
+        config=dict(identity.config),
+        group=identity.group,
+        parent=identity.parent,
+        key=identity.key,
+        attempt=identity.attempt,
+        links=dict(identity.links),
+    )
+
+
+def find_run() -> Run | None:
+    """The current run, joined if an orchestrator says which; None outside all."""
+    run = current.get()
+    if run is not None:
+        return run
+    identity = current_identity()
+    return None if identity is None else join(identity)
+
+
+def _after_fork() -> None:
+    # The parent's runs stay the parent's to keep alive; the child joins them anew, with its own connection.
+    global _joining  # noqa: PLW0603 - a lock held over a fork is held for ever
+    _joining = threading.Lock()
+    _joined.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
