@@ -23,12 +23,12 @@ def ours(original: str, edited: str, home: str) -> dict[str, Any]:
     clock, sent = child.Clock(), {}
     with hw.start_run("bench") as run:
         for name, path in (("first", original), ("again", original), ("edited", edited)):
-            before = data.bytes_below(Path(home, "packs"))[1]
+            before = data.bytes_below(Path(home, "objects"))[1]
             with clock(name):
                 artifact = hw.Artifact("file", type="model")
                 artifact.add_file(path, name="weights.bin")
                 version = run.log_artifact(artifact)
-            sent[name] = data.bytes_below(Path(home, "packs"))[1] - before
+            sent[name] = data.bytes_below(Path(home, "objects"))[1] - before
         with clock("fetch"):
             version.fetch(root=Path(home).with_suffix(".back"))
     shutil.rmtree(Path(home).with_suffix(".back"))

@@ -26,12 +26,12 @@ def ours(source: str, home: str) -> dict[str, Any]:
         for name in ("first", "again", "changed"):
             if name == "changed":
                 data.changed_one(folder, COUNT)
-            before = data.bytes_below(Path(home, "packs"))
+            before = data.bytes_below(Path(home, "objects"))
             with clock(name):
                 artifact = hw.Artifact("files", type="dataset")
                 artifact.add_dir(folder)
                 run.log_artifact(artifact)
-            after = data.bytes_below(Path(home, "packs"))
+            after = data.bytes_below(Path(home, "objects"))
             packs[name] = (after[0] - before[0], after[1] - before[1])
     return {**clock.seconds, "packs": packs}
 

@@ -1,0 +1,130 @@
+"""A version of 1,000,000 entries: a change of one, a full re-log, a diff, a listing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import child, data
+from benchmarks.figures import Figure, at_most
+from benchmarks.small_files import scan
+
+COUNT, SIZE, PER_FOLDER, CONTENTS = 1_000_000, 16, 1000, 5000
+TITLE = "A version of 1,000,000 entries"
+
+
+def tree(folder: Path) -> Path:
+    """A million files of 16 bytes, 5,000 different contents; made once."""
+    done = folder.with_suffix(".made")
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        for number in range(0, COUNT, PER_FOLDER):
+            inside = folder / f"{number // PER_FOLDER:04}"
+            inside.mkdir(parents=True)
+            for at in range(number, number + PER_FOLDER):
+                handle = os.open(f"{inside}/{at:07}.txt", os.O_WRONLY | os.O_CREAT, 0o644)
+                os.write(handle, b"%015d\n" % (at % CONTENTS))
+                os.close(handle)
+        done.touch()
+        data.settle()
+    return folder
+
+
+def first(source: str, home: str) -> dict[str, Any]:
+    """Log the tree."""
+    return log(source, home)
+
+
+def log(source: str, home: str) -> dict[str, Any]:
+    """Log a folder as `rows`, and how long walking it with the stat cache takes alone."""
+    import headwater as hw
+
+    hw.configure(url=home, project="bench")
+    repository, clock = hw.connect(), child.Clock()
+    with clock("walk"):
+        artifact = hw.Artifact("rows", type="dataset")
+        artifact.add_dir(source)
+        walked = sum(1 for _ in artifact.items(repository.home.statcache))
+    with clock("log"), hw.start_run("bench") as run:
+        artifact = hw.Artifact("rows", type="dataset")
+        artifact.add_dir(source)
+        version = run.log_artifact(artifact)
+    return {**clock.seconds, "walked": walked, "version": str(version)}
+
+
+def change_one(home: str) -> dict[str, Any]:
+    """Change one entry by a draft of the newest version."""
+    import headwater as hw
+
+    hw.configure(url=home, project="bench")
+    repository, clock = hw.connect(), child.Clock()
+    before = data.bytes_below(Path(home, "objects"))
+    with clock("draft"), hw.start_run("bench") as run:
+        draft = repository.version("rows").new_draft()
+        draft.add_bytes(b"changed", name="0500/0500500.txt", overwrite=True)
+        run.log_artifact(draft)
+    after = data.bytes_below(Path(home, "objects"))
+    return {**clock.seconds, "puts": after[0] - before[0], "sent": after[1] - before[1]}
+
+
+def ask(home: str) -> dict[str, Any]:
+    """Compare the two newest versions, and list one folder of a thousand."""
+    import headwater as hw
+
+    repository = hw.connect(home, project="bench")
+    new = repository.version("rows")
+    old = repository.version(f"rows:v{int(new.version[1:]) - 1}")
+    changes = old.diff(new)
+    listed = sum(1 for _ in new.entries("0500"))
+    return {
+        "diff": median(lambda: old.diff(new)),
+        "list": median(lambda: list(new.entries("0500"))),
+        "all": timed(lambda: sum(1 for _ in new.entries())),
+        "changes": len(changes.changed) + len(changes.added) + len(changes.removed),
+        "listed": listed,
+    }
+
+
+def timed(question: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    question()
+    return time.perf_counter() - start
+
+
+def median(question: Callable[[], object]) -> float:
+    """Median of five."""
+    return statistics.median(timed(question) for _ in range(5))
+
+
+def measure(work: Path, *, peers: bool) -> list[Figure]:
+    """All figures of this file; the peers need minutes and gigabytes for it, so they are left out."""
+    del peers
+    source, home = tree(work / "million"), work / "home-million"
+    shutil.rmtree(home, ignore_errors=True)
+    floor = child.run(scan, source=str(source))["seconds"]
+    begun = child.run(first, source=str(source), home=str(home))
+    again = child.run(log, source=str(source), home=str(home))
+    draft = child.run(change_one, home=str(home))
+    asked = child.run(ask, home=str(home))
+    shutil.rmtree(home)
+    peak = max(part["peak_mib"] for part in (begun, again, draft, asked))
+    beyond = again["log"] - again["walk"]
+    return [
+        Figure(what="bare scan with stat", value=floor),
+        Figure(what="first log of 1,000,000 files", value=begun["log"]),
+        Figure(what="walk with stat cache", value=again["walk"]),
+        at_most("full re-log, beyond that walk", beyond, 3, note=f"{again['log']:.1f} s in all"),
+        at_most(
+            "one change by new_draft", draft["draft"], 1, note=f"{draft['puts']} PUT, {draft['sent'] / 1024:.0f} KiB"
+        ),
+        at_most("diff with the version before", asked["diff"] * 1000, 100, "ms", f"{asked['changes']} change"),
+        Figure(what=f"list one folder of {asked['listed']:,}", value=asked["list"] * 1000, unit="ms"),
+        Figure(what="list all of it", value=asked["all"]),
+        at_most("peak memory of any of these", peak, 200, "MiB"),
+    ]

@@ -1,0 +1,1 @@
+"""`headwater demo`: a pipeline on real data, versioned before the reader's eyes."""

@@ -1,0 +1,217 @@
+"""Runs the pipeline three times and tells what happened, in words and one picture."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.tree import Tree
+
+import headwater as hw
+from headwater.demo.ledger import Ledger, Sent
+from headwater.demo.pictures import correct, write_digits
+from headwater.errors import ConflictError, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headwater.model.graph import Branch
+
+MARK = ".headwater-demo"
+"""A folder with this file in it is the demo's own, and may be made anew."""
+ARTIFACTS = ("digits", "training", "testing", "classifier", "scores")
+
+
+def show(folder: Path, console: Console | None = None) -> None:
+    """Make `folder` (anew, if an earlier demo made it), run the pipeline three times in it, and explain.
+
+    Raises:
+        ConflictError: The folder is there and not an earlier demo's.
+        InvalidInputError: scikit-learn is not installed.
+    """
+    Tour(folder, console or Console()).run()
+
+
+class Tour:
+    """One telling: a folder, a repository in it, and a screen."""
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        _require_sklearn()
+        self.folder, self.console = folder, console
+        _make_anew(folder)
+        self.data = folder / "data" / "digits"
+        hw.configure(url=str(folder / "repository"), project="demo")
+        self.repository = hw.connect()
+        self.ledger = Ledger(self.repository)
+        self.before: dict[str, hw.Version] = {}
+
+    def run(self) -> None:
+        """The three runs, the lineage, and where to go from here."""
+        began = time.perf_counter()
+        count = write_digits(self.data)
+        self._introduce(count)
+        self._chapter(
+            1, "The first run", "Four steps. Each says what it reads and what it makes; Headwater does the rest."
+        )
+        self._pipeline()
+        stained = self._stained()
+        self._chapter(
+            2,
+            "One picture changes",
+            f"Somebody cleans {stained.relative_to(self.data)}. The same four steps run again.",
+        )
+        correct(stained)
+        self._pipeline()
+        self._what_changed()
+        self._chapter(3, "Nothing changes", "And again, with the data as it was.")
+        self._pipeline()
+        self._lineage()
+        self._farewell(time.perf_counter() - began)
+
+    # -- one run -----------------------------------------------------------------
+    def _pipeline(self) -> None:
+        from headwater.demo.pipeline import evaluate, prepare, split, train
+
+        prepare(self.data)
+        split()
+        train()
+        evaluate()
+        after = {name: self.repository.version(name) for name in ARTIFACTS}
+        self.console.print(self._table(after))
+        self.console.print(_in_words(self.ledger.sent(), [v for n, v in after.items() if v != self.before.get(n)]))
+        self.before = after
+
+    def _table(self, after: dict[str, hw.Version]) -> Table:
+        table = Table(box=None, padding=(0, 3, 0, 2), header_style="dim")
+        for title in ("step", "read", "made", "", ""):
+            table.add_column(title)
+        runs = self.repository.runs(project="demo", limit=4)
+        for run in sorted(runs, key=lambda run: run.record.started_at):
+            read = ", ".join(_short(version) for version in run.used_artifacts()) or f"{self.data.parent.name}/"
+            for row, version in enumerate(run.logged_artifacts()):
+                made = after[version.name] != self.before.get(version.name)
+                verdict = "[green]new[/]" if made else "[dim]the same bytes, no new version[/]"
+                lead = (f"[bold]{run.name}[/]", read) if row == 0 else ("", "")
+                table.add_row(*lead, f"[cyan]{_short(version)}[/]", _content(version), verdict)
+        return table
+
+    # -- the chapters ------------------------------------------------------------
+    def _introduce(self, count: int) -> None:
+        self.console.print(
+            Panel(
+                f"{count:,} pictures of handwritten digits lie in [bold]{escape(str(self.data))}[/].\n"
+                "A pipeline reads them and trains a classifier: [bold]prepare → split → train → evaluate[/].\n"
+                f"Everything it reads and makes is versioned in [bold]{escape(str(self.folder / 'repository'))}[/]:\n"
+                "a folder with packs of bytes and one SQLite file. No server, no account, no network.",
+                title="Headwater",
+                title_align="left",
+                padding=(1, 2),
+                width=min(self.console.width, 100),
+            )
+        )
+
+    def _chapter(self, number: int, title: str, words: str) -> None:
+        self.console.print(f"\n[bold reverse] {number} [/] [bold]{title}[/]\n[dim]{escape(words)}[/]\n")
+
+    def _stained(self) -> Path:
+        """The first picture of a three that the pipeline trains on."""
+        return next(path for path in sorted((self.data / "3").iterdir()) if crc32(path.name.encode()) % 4)
+
+    def _what_changed(self) -> None:
+        digits = self.before["digits"]
+        diff = self.repository.version("digits:v0").diff(digits)
+        changed = ", ".join(f"{change.kind} {change.path}" for change in diff)
+        self.console.print(f"  digits:v0 → {_short(digits)}: {escape(changed)}; the other pictures are the same blobs.")
+
+    def _lineage(self) -> None:
+        scores = self.before["scores"]
+        graph = scores.upstream()
+        picture = self.folder / "lineage.svg"
+        picture.write_text(graph.to_svg())
+        self.console.print("\n[bold]Where do these scores come from?[/]\n")
+        for branch in graph.tree():
+            self.console.print(_tree(branch))
+        self.console.print(f"\n  The same as a picture: [bold]{escape(str(picture))}[/] (any browser opens it)")
+
+    def _farewell(self, seconds: float) -> None:
+        url = escape(str(self.folder / "repository"))
+        lines = (
+            f"[dim]Look around ({seconds:.0f} seconds so far):[/]",
+            f"export HEADWATER_URL={url} HEADWATER_PROJECT=demo",
+            "headwater artifact ls",
+            "headwater lineage classifier",
+            "headwater artifact diff digits:v0 digits:v1",
+            "headwater artifact get digits:v0 ./as-it-was",
+        )
+        self.console.print(Panel(Group(*lines), title="Your turn", title_align="left", padding=(1, 2), width=100))
+
+
+def _require_sklearn() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("sklearn") is None:
+        raise InvalidInputError(what="the demo needs scikit-learn", fix="pip install 'headwater[demo]'")
+
+
+def _make_anew(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARK).is_file():
+            raise ConflictError(what="the folder is not empty", where=folder, fix="name another: headwater demo FOLDER")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text("Made by `headwater demo`, which may delete this folder when it runs again.\n")
+
+
+def _short(version: hw.Version) -> str:
+    return f"{version.name}:{version.version}"
+
+
+def _content(version: hw.Version) -> str:
+    if version.type == "metrics":
+        return ", ".join(f"{name} {value:.1%}" for name, value in version.load().items())
+    files = "1 file" if version.record.n_entries == 1 else f"{version.record.n_entries:,} files"
+    return f"{files}, {_size(version.size)}"
+
+
+def _in_words(sent: Sent, made: Sequence[hw.Version]) -> str:
+    if not made:
+        return f"\n  [green]No new version[/] and {sent.puts} writes to the store: everything was there already."
+    logged = sum(version.size or 0 for version in made)
+    files = sum(version.record.n_entries for version in made)
+    return (
+        f"\n  The new versions hold {files:,} files, {_size(logged)}. [green]Sent: {sent.files:,} blob"
+        f"{'s' * (sent.files != 1)} of data and {sent.manifest} of manifests, {_size(sent.size)} in {sent.puts} writes.[/]"
+    )
+
+
+def _tree(branch: Branch) -> Tree:
+    top = Tree(_label(branch), guide_style="dim")
+    stack = [(branch, top)]
+    while stack:
+        at, node = stack.pop()
+        for step in at.steps:
+            run = node.add(f"made by [bold]{escape(step.run.name)}[/] [dim]{step.run.state}[/]")
+            stack += [(child, run.add(_label(child))) for child in step.branches]
+    return top
+
+
+def _label(branch: Branch) -> str:
+    version = branch.version
+    again = " [dim](see above)[/]" if branch.again else ""
+    return f"[cyan]{escape(version.artifact)}:v{version.number}[/] [dim]{version.type}, {_size(version.stored_size)}[/]{again}"
+
+
+def _size(size: float | None) -> str:
+    size = float(size or 0)
+    for unit in ("bytes", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
