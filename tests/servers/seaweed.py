@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -56,13 +57,15 @@ def running() -> S3Server:
     command = [
         _weed(), "-logtostderr=true", "server", f"-dir={server.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.volumeSizeLimitMB=256",
-        "-master.telemetry=false", f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=64",
+        "-master.telemetry=false", f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=5000",
         "-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
         "-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0",
         f"-s3.config={config}", "-s3.allowDeleteBucketNotEmpty=true",
     ]  # fmt: skip
     found = S3Server(f"http://127.0.0.1:{s3}", s3)
-    server.start(command, lambda: _answers(found), seconds=90)
+    # a bucket grows one volume at a time, not seven: tests make many small buckets
+    environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
+    server.start(command, lambda: _answers(found), seconds=90, env=environment)
     found.bucket(PUBLIC)
     return found
 

@@ -1,0 +1,236 @@
+"""References into object storage: what S3, GCS and Azure have in common as sources.
+
+Each of the three says how its URIs are written, how one object is looked at,
+how a bucket is listed and how bytes are opened (the `Cloud` protocol). What is
+an entry, which path it gets, what a pin allows and what has changed is decided
+here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+from headwater.backends.checking import check_in_bulk
+from headwater.backends.proofs import comparable, describe, digested, provable, proved, same
+from headwater.backends.retrying import resumed
+from headwater.backends.uris import path_of
+from headwater.errors import (
+    ConflictError,
+    NotFoundError,
+    ReferenceChangedError,
+    ReferenceMissingError,
+)
+from headwater.model.manifest import Pin
+from headwater.ports import Checked, Found
+
+
+class Address(NamedTuple):
+    """A parsed URI."""
+
+    root: str
+    """The URI up to the key, as it was asked for: `s3://bucket/`."""
+    bucket: str
+    """What the cloud needs to find the bucket or container."""
+    key: str
+    """Verbatim; empty for the whole bucket."""
+    version: str | None = None
+    """The version or generation that the URI itself names."""
+
+
+class Seen(NamedTuple):
+    """One object (or one version of it) as the service tells of it."""
+
+    key: str
+    size: int
+    pin: Pin
+    current: bool = True
+    """False: an older version, or one that was deleted."""
+    folder: bool = False
+    """A marker that stands for a folder: no entry."""
+
+
+class Opened(NamedTuple):
+    """Bytes on their way, and what they are part of, so that a later request continues the same ones."""
+
+    version: str | None
+    etag: str | None
+    body: Iterator[bytes]
+
+
+class Cloud(Protocol):
+    """What differs between the services. All errors are of `headwater.errors`."""
+
+    @property
+    def seeks(self) -> bool:
+        """Whether listings come in byte order of key and may start anywhere."""
+
+    def parse(self, uri: str) -> Address:
+        """Read a URI; `InvalidInputError` if it is none of this cloud's."""
+
+    def uri(self, address: Address, key: str) -> str:
+        """Write the URI of an object in the same bucket, so that `parse` gives the same key again."""
+
+    def look(self, address: Address) -> Seen:
+        """The object at the key (that version of it), one request; NotFoundError."""
+
+    def pages(self, address: Address, prefix: str, start: str = "", *, versions: bool = False) -> Iterator[list[Seen]]:
+        """Everything whose key starts with `prefix`, from key `start` on, one request a page; NotFoundError.
+
+        With `versions` also what is no longer current, where the service tells.
+        """
+
+    def open(self, address: Address, etag: str | None, start: int, length: int | None) -> Opened:
+        """Start reading, one request.
+
+        Raises:
+            NotFoundError: No such key or version.
+            ConflictError: It no longer has that ETag.
+        """
+
+
+class CloudSource:
+    """The `ports.Source` of one cloud."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def walk(self, uri: str, *, pin: bool | Literal["digest"] = True) -> Iterator[Found]:
+        """See `ports.Source.walk`.
+
+        Cost: one request for the object itself, else ⌈N/1000⌉ listing requests more (one again where listing
+        versions is denied). The order is the service's, which is byte order of path except on some servers that
+        imitate the S3 API. With `pin="digest"` every object is read once.
+        """
+        address = self._cloud.parse(uri)
+        if pin is False:
+            yield Found(path_of(_last_part(address) or address.bucket), uri, None, Pin())
+            return
+        found = 0
+        for seen, path, where in self._walked(address, uri):
+            found += 1
+            yield self._digested(seen, path, where) if pin == "digest" else Found(path, where, seen.size, seen.pin)
+        if not found:
+            raise ReferenceMissingError(uri=uri, fix="check its spelling; an empty prefix cannot be tracked")
+
+    def read(self, uri: str, pin: Pin, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """See `ports.Source.read`.
+
+        Cost: one request, one more after every cut connection, two more if the pin's version is gone or its ETag
+        no longer holds. A whole read ends in an error if the bytes do not have the pin's checksum.
+        """
+        address = self._cloud.parse(uri)
+        proof = provable(pin) and start == 0 and length is None
+        first = self._open_pinned(_Request(address, uri, pin, start, length, proof))
+        pieces = resumed(_Continuation(self._cloud, address, first, start, length), start)
+        return proved(pieces, pin, uri) if proof else pieces
+
+    def check(self, references: Iterable[tuple[str, Pin]]) -> Iterator[Checked]:
+        """See `ports.Source.check`.
+
+        *Same* means that the pinned bytes can be had; when a newer version hides them, `found` says so.
+        Cost: listing requests, never more than one per reference.
+        """
+        return check_in_bulk(self._cloud, references)
+
+    def _walked(self, address: Address, uri: str) -> Iterator[tuple[Seen, str, str]]:
+        single = self._single(address)
+        if single is not None:
+            yield single, path_of(_last_part(address)), uri
+            return
+        prefix = address.key + "/" if address.key and not address.key.endswith("/") else address.key
+        try:
+            for page in self._cloud.pages(address, prefix):
+                for seen in page:
+                    if seen.current and not seen.folder:
+                        yield seen, path_of(seen.key[len(prefix) :]), self._cloud.uri(address, seen.key)
+        except NotFoundError:
+            raise ReferenceMissingError(uri=uri, fix=f"there is no {address.bucket}") from None
+
+    def _single(self, address: Address) -> Seen | None:
+        if not address.key or (address.key.endswith("/") and address.version is None):
+            return None
+        try:
+            seen = self._cloud.look(address)
+        except NotFoundError:
+            if address.version is None:
+                return None
+            where = f"{self._cloud.uri(address, address.key)}, version {address.version}"
+            raise ReferenceMissingError(uri=where, fix="check the version; without one, the newest is meant") from None
+        return None if seen.folder else seen
+
+    def _digested(self, seen: Seen, path: str, uri: str) -> Found:
+        checksum, size = digested(self.read(uri, seen.pin))
+        return Found(path, uri, size, msgspec.structs.replace(seen.pin, checksum=checksum))
+
+    def _open_pinned(self, wanted: _Request) -> Opened:
+        address, pin = wanted.address, wanted.pin
+        version = pin.version or address.version
+        if version is None and pin.etag is None and pin.strength != "unverified":
+            return self._open_if_same(wanted)
+        try:
+            etag = None if version else pin.etag
+            return self._cloud.open(address._replace(version=version), etag, wanted.start, wanted.length)
+        except NotFoundError:
+            if version is None or address.version is not None:
+                raise ReferenceMissingError(uri=wanted.uri) from None
+        except ConflictError:
+            pass
+        return self._open_if_same(wanted)
+
+    def _open_if_same(self, wanted: _Request) -> Opened:
+        """The current object, if it has the pinned bytes by all the service tells, or if reading will prove it."""
+        pin = wanted.pin
+        try:
+            seen = self._cloud.look(wanted.address._replace(version=None))
+            if not same(pin, seen.pin) and not (wanted.proof and not comparable(pin, seen.pin)):
+                raise ReferenceChangedError(uri=wanted.uri, pinned=describe(pin), found=describe(seen.pin))
+            address = wanted.address._replace(version=seen.pin.version)
+            return self._cloud.open(address, seen.pin.etag, wanted.start, wanted.length)
+        except NotFoundError:
+            raise ReferenceMissingError(uri=wanted.uri) from None
+        except ConflictError:
+            raise ReferenceChangedError(uri=wanted.uri, pinned=describe(pin), found="other bytes, just now") from None
+
+
+class _Request(NamedTuple):
+    """What a reader asked for."""
+
+    address: Address
+    uri: str
+    pin: Pin
+    start: int
+    length: int | None
+    proof: bool
+    """Whether the bytes will be proved by their checksum when they have been read."""
+
+
+class _Continuation:
+    """Opens the same bytes again from where a connection broke."""
+
+    def __init__(self, cloud: Cloud, address: Address, first: Opened, start: int, length: int | None) -> None:
+        self._cloud, self._start = cloud, start
+        self._address = address._replace(version=first.version)
+        self._etag = first.etag
+        self._end = None if length is None else start + length
+        self._first: Iterator[bytes] | None = first.body
+
+    def __call__(self, position: int) -> Iterator[bytes]:
+        if self._first is not None:
+            body, self._first = self._first, None
+            return body
+        left = None if self._end is None else self._end - position
+        if left == 0:
+            return iter(())
+        try:
+            return self._cloud.open(self._address, self._etag, position, left).body
+        except (ConflictError, NotFoundError):
+            where = self._cloud.uri(self._address, self._address.key)
+            found = "other bytes, while it was read"
+            raise ReferenceChangedError(uri=where, pinned=f"ETag {self._etag}", found=found) from None
+
+
+def _last_part(address: Address) -> str:
+    return address.key.rstrip("/").rpartition("/")[2]

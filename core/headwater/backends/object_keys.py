@@ -1,0 +1,48 @@
+"""Where a store's keys lie in a bucket."""
+
+from __future__ import annotations
+
+import re
+
+from headwater.errors import InvalidInputError, StorageError
+
+_KEY = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[a-z0-9._-]+(?:/[a-z0-9._-]+)*\Z")
+
+
+class Prefix:
+    """A store's own part of a bucket: `prefix/` or all of it."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = f"{prefix.strip('/')}/".lstrip("/")
+
+    def __str__(self) -> str:
+        return self._prefix
+
+    def key(self, key: str) -> str:
+        """The service's key.
+
+        Raises:
+            InvalidInputError: Not a key of `ports.ObjectStore`, so that none leads outside of the prefix.
+        """
+        if not _KEY.match(key):
+            raise InvalidInputError(what=f"{key!r} cannot be a key", where=self._prefix)
+        return self._prefix + key
+
+    def start(self, prefix: str) -> str:
+        """The service's form of a listing prefix."""
+        return self._prefix + prefix
+
+    def without(self, key: str) -> str:
+        """The store's key again."""
+        return key[len(self._prefix) :]
+
+
+def past_the_end(size: int, key: str, start: int, length: int | None, where: str) -> bytes:
+    """The answer for a range at or past the end of `size` bytes: nothing, if nothing was asked for.
+
+    Raises:
+        StorageError: Something was.
+    """
+    if start + (length or 0) <= size:
+        return b""
+    raise StorageError(what=f"{key!r} has {size} bytes, asked for {start} to {start + (length or 0)}", where=where)
