@@ -1,0 +1,1 @@
+"""Facts in SQL: the only folder of the house that speaks it."""

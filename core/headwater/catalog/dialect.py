@@ -1,0 +1,183 @@
+"""What SQLite and PostgreSQL say differently, and nothing else does.
+
+Everything else in this folder is SQL that both understand: ON CONFLICT, RETURNING,
+recursive queries, partial indexes.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from headwater.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import URL, Engine
+
+NETWORK = frozenset("nfs nfs4 cifs smb3 smbfs 9p afs ceph glusterfs lustre beegfs gpfs fuse.sshfs fuse.s3fs".split())
+"""File systems on which SQLite's write-ahead log (shared memory) does not work."""
+
+_LOCK_TIMEOUT = "100ms"
+"""How long a collector batch waits for writers (design, section 7)."""
+
+
+class Dialect(Protocol):
+    """One database's accent."""
+
+    name: str
+    for_update: str
+    """Appended to a SELECT that locks its row."""
+    position: str
+    """Function of (text, part): where the part begins, 0 for nowhere."""
+
+    def engine(self, url: URL) -> Engine:
+        """A new engine with its own connections, for this process."""
+
+    def clock(self, conn: Connection) -> int:
+        """Microseconds since 1970 UTC, on the database's clock."""
+
+    def begin_read(self, conn: Connection) -> None:
+        """Begin a transaction that sees one moment."""
+
+    def begin_write(self, conn: Connection, lock: int) -> None:
+        """Begin a transaction no collector batch can overlap."""
+
+    def begin_collect(self, conn: Connection, lock: int) -> None:
+        """Begin a transaction no writer can overlap; a lock error if they do not let it in for 100 ms."""
+
+    def lock_events(self, conn: Connection, lock: int) -> None:
+        """Be the only one who adds events, until the transaction ends."""
+
+    def having(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
+        """`column` is one of `values`, as SQL and its parameters."""
+
+
+class SQLite:
+    """A file (or memory). Writers queue at a lock file first, so SQLite's own busy wait is never met."""
+
+    name = "sqlite"
+    for_update = ""
+    position = "instr"
+
+    def engine(self, url: URL) -> Engine:
+        memory = not url.database or url.database == ":memory:"
+        engine = create_engine(
+            "sqlite://" if memory else f"sqlite:///{url.database}",
+            isolation_level="AUTOCOMMIT",  # we say BEGIN ourselves: IMMEDIATE for writers
+            poolclass=StaticPool if memory else QueuePool,
+            connect_args={"check_same_thread": False, "timeout": 60, "cached_statements": 512},
+            hide_parameters=True,
+            **({} if memory else {"pool_size": 4, "max_overflow": -1}),
+        )
+        event.listen(engine, "connect", _pragmas)
+        return engine
+
+    def clock(self, conn: Connection) -> int:
+        # SQLite has no clock of its own: a file has one machine, and this is its clock.
+        return time.time_ns() // 1000
+
+    def begin_read(self, conn: Connection) -> None:
+        conn.exec_driver_sql("BEGIN")
+
+    def begin_write(self, conn: Connection, lock: int) -> None:
+        conn.exec_driver_sql("BEGIN IMMEDIATE")
+
+    begin_collect = begin_write
+
+    def lock_events(self, conn: Connection, lock: int) -> None:
+        """Nothing: there is one writer at a time."""
+
+    def having(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
+        # Padded to a power of two: ten statements are compiled and cached, not one for every length.
+        padded = [*values, *values[-1:] * ((1 << (len(values) - 1).bit_length()) - len(values))]
+        marks = {f"in_{i}": value for i, value in enumerate(padded)}
+        return f"{column} IN ({', '.join(':' + mark for mark in marks)})", marks
+
+
+class PostgreSQL:
+    """A server, through psycopg 3. READ COMMITTED with advisory locks (design, section 7; race tests)."""
+
+    name = "postgresql"
+    for_update = " FOR UPDATE"
+    position = "strpos"
+
+    def engine(self, url: URL) -> Engine:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            isolation_level="AUTOCOMMIT",
+            pool_size=4,
+            max_overflow=16,
+            pool_recycle=1800,
+            connect_args={"connect_timeout": 10, "application_name": "headwater"},
+            hide_parameters=True,
+        )
+
+    def clock(self, conn: Connection) -> int:
+        return int(conn.execute(_CLOCK).scalar_one())
+
+    def begin_read(self, conn: Connection) -> None:
+        conn.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def begin_write(self, conn: Connection, lock: int) -> None:
+        # One round trip. A writer that stalls holds collectors up, so it may not idle inside.
+        conn.exec_driver_sql(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '60s';"
+            f" SELECT pg_advisory_xact_lock_shared({lock})"
+        )
+
+    def begin_collect(self, conn: Connection, lock: int) -> None:
+        conn.exec_driver_sql(
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}';"
+            f" SET LOCAL idle_in_transaction_session_timeout = '60s'; SELECT pg_advisory_xact_lock({lock})"
+        )
+
+    def lock_events(self, conn: Connection, lock: int) -> None:
+        conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock ^ 1})")
+
+    def having(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
+        return f"{column} = ANY(:in_all)", {"in_all": list(values)}
+
+
+_CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
+
+
+def _pragmas(connection: sqlite3.Connection, _: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY", "cache_size = -16000",
+    ):  # fmt: skip
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def refuse_network(path: Path) -> None:
+    """Raise StorageError if `path` lies on a network file system (asked of /proc; elsewhere nothing is known)."""
+    kind = _filesystem(path)
+    if kind in NETWORK:
+        raise StorageError(
+            what=f"a SQLite catalog cannot live on a network file system ({kind})", where=str(path),
+            fix="put the catalog on a local disk, or use PostgreSQL",
+        )  # fmt: skip
+
+
+def _filesystem(path: Path) -> str | None:
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return None
+    found, best = None, -1
+    here = os.path.realpath(path.parent)
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        mount = left.split()[4].encode().decode("unicode_escape")
+        if (here + "/").startswith(mount.rstrip("/") + "/") and len(mount) >= best:
+            found, best = right.split()[0], len(mount)
+    return found

@@ -1,0 +1,379 @@
+"""Connections and transactions: who may write when, what is tried again, and how a database's errors become ours.
+
+One `Database` serves all threads of a process and survives fork(): the child
+starts with no connections (what it inherited is left alone, never closed) and
+new locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import Connection, TextClause, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from headwater.catalog.dialect import Dialect, PostgreSQL, SQLite, refuse_network
+from headwater.catalog.tables import WRITER
+from headwater.errors import (
+    AccessError,
+    FormatError,
+    HeadwaterError,
+    IntegrityError,
+    InvalidInputError,
+    StateError,
+    StorageError,
+)
+from headwater.model.digest import Digest
+from headwater.model.keys import format_ulid
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine, Row
+
+T = TypeVar("T")
+
+TRIES = 8
+"""How often a transaction is tried before its failure is the caller's."""
+SLICE = 512
+"""How many values one statement compares with."""
+
+_TRANSIENT = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
+_LOST = ("08", "57P")  # connection exceptions, shutdown and crash recovery
+
+
+@lru_cache(maxsize=1024)
+def _sql(statement: str) -> TextClause:
+    return text(statement)
+
+
+class Tx:
+    """One transaction: run statements, remember events for its end."""
+
+    def __init__(self, conn: Connection, dialect: Dialect, clock: Callable[[], int] | None) -> None:
+        self.conn = conn
+        self.dialect = dialect
+        self.events: list[dict[str, Any]] = []
+        self._clock = clock
+        self._now: int | None = None
+
+    def ulid(self) -> str:
+        """A new public id."""
+        return format_ulid(self.now // 1000, os.urandom(10))
+
+    @property
+    def now(self) -> int:
+        """Microseconds on the database's clock, the same throughout the transaction."""
+        if self._now is None:
+            self._now = self._clock() if self._clock else self.dialect.clock(self.conn)
+        return self._now
+
+    def rows(self, statement: str, **values: Any) -> Sequence[Row[Any]]:
+        """All rows of a query."""
+        return self.conn.execute(_sql(statement), values).fetchall()
+
+    def row(self, statement: str, **values: Any) -> Row[Any] | None:
+        """The first row of a query, or None."""
+        return self.conn.execute(_sql(statement), values).fetchone()
+
+    def value(self, statement: str, **values: Any) -> Any:
+        """The first column of the first row, or None."""
+        found = self.row(statement, **values)
+        return None if found is None else found[0]
+
+    def run(self, statement: str, **values: Any) -> int:
+        """Execute; how many rows it touched."""
+        return self.conn.execute(_sql(statement), values).rowcount
+
+    def run_many(self, statement: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Execute once per row; nothing for no rows."""
+        if rows:
+            self.conn.execute(_sql(statement), rows)
+
+    def rows_having(self, statement: str, column: str, members: Sequence[Any], **values: Any) -> Iterator[Row[Any]]:
+        """Rows of `statement`, whose `{having}` restricts `column` to `members`, however many they are."""
+        for start in range(0, len(members), SLICE):
+            having, marks = self.dialect.having(column, members[start : start + SLICE])
+            yield from self.rows(statement.replace("{having}", having), **values, **marks)
+
+
+class Database:
+    """A database at a URL: `read` and `write` run a function in a transaction.
+
+    Args:
+        url: `sqlite:////path`, `sqlite://` (memory) or `postgresql://…`.
+        clock: Microseconds, instead of the database's clock; for tests.
+    """
+
+    def __init__(self, url: str, clock: Callable[[], int] | None = None) -> None:
+        self._url = _parse(url)
+        self._clock = clock
+        self.dialect: Dialect = SQLite() if self._url.drivername == "sqlite" else PostgreSQL()
+        self.path = _file(self._url)
+        self.where = str(self.path or self._url.set(username=None, password=None, query={}))
+        self.memory = self.dialect.name == "sqlite" and self.path is None
+        self.lock_key = 0
+        self._engine: Engine | None = None
+        self._abandoned: list[Engine] = []
+        self._foreign = False
+        self._renew_locks()
+        if self.path is not None:
+            refuse_network(self.path)
+        _remember(self)
+
+    def __repr__(self) -> str:
+        return f"Database({self.where!r})"
+
+    def serve(self, repository_id: str) -> None:
+        """Lock by this repository's id from now on (several may share one server)."""
+        self.lock_key = int.from_bytes(Digest.of(repository_id.encode())[:8], "big", signed=True) & ~1
+
+    def clock(self) -> int:
+        """Microseconds on this machine's clock (or the test's): for ids, never for leases."""
+        return self._clock() if self._clock else time.time_ns() // 1000
+
+    def read(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` on one moment of the database; tried again if the connection fails."""
+        with self._mine if self.memory else contextlib.nullcontext():
+            return self._attempts(lambda: self._once(work, self.dialect.begin_read), idempotent=True)
+
+    def write(self, work: Callable[[Tx], T], *, idempotent: bool = True) -> T:
+        """Run `work` and commit it: all or nothing, durable on return.
+
+        `work` may run several times (serialization failures, lost connections).
+        With `idempotent=False` it is not run again once its COMMIT may have arrived.
+
+        Raises:
+            StorageError: The database failed, or cannot be reached.
+            FormatError: The catalog only takes newer writers.
+        """
+        return self._attempts(lambda: self._writing(work, self._begin_write), idempotent=idempotent)
+
+    def collect(self, work: Callable[[Tx], T]) -> T:
+        """Like `write`, alone: no writer's transaction overlaps it. Keep the batch short."""
+        return self._attempts(lambda: self._writing(work, self._begin_collect), idempotent=True)
+
+    def define(self, work: Callable[[Tx], T]) -> T:
+        """Like `write`, for making or upgrading the schema: alone, and whoever wrote last."""
+        return self._attempts(lambda: self._alone(work), idempotent=True)
+
+    def close(self) -> None:
+        """Close this process's connections; the next use opens new ones (memory is gone)."""
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    # ------------------------------------------------------------ one attempt
+    def _begin_write(self, conn: Connection) -> None:
+        self.dialect.begin_write(conn, self.lock_key)
+
+    def _begin_collect(self, conn: Connection) -> None:
+        self.dialect.begin_collect(conn, self.lock_key)
+
+    def _writing(self, work: Callable[[Tx], T], begin: Callable[[Connection], None]) -> T:
+        with self._mine if self.path or self.memory else contextlib.nullcontext(), self._queue():
+            return self._once(lambda tx: self._guarded(tx, work), begin)
+
+    def _alone(self, work: Callable[[Tx], T]) -> T:
+        with self._mine if self.path or self.memory else contextlib.nullcontext(), self._queue():
+            return self._once(work, self._begin_collect)
+
+    def _guarded(self, tx: Tx, work: Callable[[Tx], T]) -> T:
+        refuse_old_writer(tx)
+        result = work(tx)
+        if tx.events:
+            self._append_events(tx)
+        return result
+
+    def _once(self, work: Callable[[Tx], T], begin: Callable[[Connection], None]) -> T:
+        with self._connections().connect() as conn:
+            begin(conn)
+            try:
+                result = work(Tx(conn, self.dialect, self._clock))
+            except BaseException:
+                _rollback(conn)
+                raise
+            try:
+                conn.exec_driver_sql("COMMIT")
+            except DBAPIError as error:
+                _rollback(conn)
+                raise _Unsure(error) from error
+            return result
+
+    def _append_events(self, tx: Tx) -> None:
+        """Number the events and insert them, under a lock held to the end: no cursor appears late."""
+        self.dialect.lock_events(tx.conn, self.lock_key)
+        last = tx.row("SELECT cursor, at FROM events ORDER BY cursor DESC LIMIT 1") or (0, 0)
+        at = max(tx.now, last[1])
+        for step, line in enumerate(tx.events, 1):
+            line.update(cursor=last[0] + step, at=at)
+        tx.run_many(
+            "INSERT INTO events (cursor, at, kind, project, artifact, version, run, actor, label, details) VALUES"
+            " (:cursor, :at, :kind, :project, :artifact, :version, :run, :actor, :label, :details)",
+            tx.events,
+        )
+
+    @contextlib.contextmanager
+    def _queue(self) -> Iterator[None]:
+        """Wait for the lock file: writers of all processes one after another, without SQLite's busy loop."""
+        if self.path is None:
+            yield
+            return
+        if self._lock_file is None:
+            self._lock_file = _open_lock(self.path)
+        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    # --------------------------------------------------------------- attempts
+    def _attempts(self, attempt: Callable[[], T], *, idempotent: bool) -> T:
+        for tried in range(1, TRIES + 1):
+            try:
+                return attempt()
+            except HeadwaterError:
+                raise
+            except _Unsure as unsure:
+                error: SQLAlchemyError = unsure.error
+                again = _transient(error) or (idempotent and _lost(error))
+            except SQLAlchemyError as failed:
+                error = failed
+                again = _transient(error) or _lost(error)
+            if not again or tried == TRIES:
+                raise self._translate(error) from error
+            time.sleep(min(1.0, 0.01 * 2**tried) * random.random())
+        raise AssertionError("unreachable")
+
+    def _translate(self, error: SQLAlchemyError) -> HeadwaterError:
+        """The database's complaint, without its parameters."""
+        cause = str(getattr(error, "orig", None) or type(error).__name__).strip().split("\n")[0]
+        low = cause.lower()
+        if "readonly" in low or "permission denied" in low or "authentication failed" in low:
+            return AccessError(what=f"the catalog refuses: {cause}", where=self.where)
+        if "malformed" in low or "not a database" in low:
+            return FormatError(what=f"the catalog is damaged: {cause}", where=self.where, fix="restore a backup")
+        if getattr(error, "orig", None).__class__.__name__ in ("IntegrityError", "UniqueViolation"):
+            return IntegrityError(what=f"the catalog contradicts itself: {cause}", where=self.where)
+        return StorageError(
+            what=f"the catalog failed: {cause}", where=self.where, retryable=_lost(error) or _transient(error)
+        )
+
+    # -------------------------------------------------------------- processes
+    def _connections(self) -> Engine:
+        if self._foreign:
+            raise StateError(
+                what="a repository in memory belongs to the process that made it",
+                fix="use a repository on disk where processes are forked",
+            )
+        with self._starting:
+            if self._engine is None:
+                self._engine = self.dialect.engine(self._url)
+            return self._engine
+
+    def _renew_locks(self) -> None:
+        self._mine = threading.RLock()  # threads of this process, in front of the lock file
+        self._starting = threading.Lock()
+        self._lock_file: IO[bytes] | None = None
+
+    def _after_fork(self) -> None:
+        if self._engine is not None:
+            self._abandoned.append(self._engine)  # its connections are the parent's: neither used nor closed
+            self._foreign = self.memory
+        self._engine = None
+        self._renew_locks()
+
+
+class _Unsure(Exception):
+    """COMMIT failed: it is unknown whether it happened."""
+
+    def __init__(self, error: SQLAlchemyError) -> None:
+        self.error = error
+
+
+def refuse_old_writer(tx: Tx) -> None:
+    """Raise FormatError if the catalog only takes writers newer than this code."""
+    floor = tx.value("SELECT value FROM settings WHERE key = 'min_writer'")
+    if floor is not None and int(floor) > WRITER:
+        raise FormatError(
+            what=f"this catalog takes writers of generation {floor} and later, this is {WRITER}",
+            fix="upgrade headwater on this machine",
+        )
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise InvalidInputError(what="that is not a catalog URL", fix="write sqlite:////path or postgresql://…") from None
+    backend = parsed.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise InvalidInputError(what=f"no catalog speaks {backend!r}", fix="write sqlite:////path or postgresql://…")
+    return parsed.set(drivername=backend)
+
+
+def _file(url: URL) -> Path | None:
+    if url.drivername != "sqlite" or not url.database or url.database == ":memory:":
+        return None
+    return Path(url.database).absolute()
+
+
+def _open_lock(path: Path) -> IO[bytes]:
+    try:
+        return open(f"{path}.lock", "ab")  # noqa: SIM115  kept open: a lock per process, not per transaction
+    except PermissionError as error:
+        raise AccessError(what="the catalog cannot be written to", where=str(path)) from error
+    except OSError as error:
+        raise StorageError(what=f"the catalog's lock file cannot be opened: {error.strerror}", where=str(path)) from error
+
+
+def _rollback(conn: Connection) -> None:
+    with contextlib.suppress(SQLAlchemyError):
+        conn.exec_driver_sql("ROLLBACK")
+
+
+def _state(error: SQLAlchemyError) -> str:
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+
+
+def _transient(error: SQLAlchemyError) -> bool:
+    return _state(error) in _TRANSIENT or "database is locked" in str(getattr(error, "orig", ""))
+
+
+def _lost(error: SQLAlchemyError) -> bool:
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    kind = type(getattr(error, "orig", None)).__module__
+    return _state(error).startswith(_LOST) or (kind.startswith("psycopg") and not _state(error) and _is_operational(error))
+
+
+def _is_operational(error: SQLAlchemyError) -> bool:
+    return type(getattr(error, "orig", None)).__name__ == "OperationalError"
+
+
+_open: weakref.WeakSet[Database] = weakref.WeakSet()
+_registered = False
+
+
+def _remember(database: Database) -> None:
+    global _registered
+    if not _registered:
+        os.register_at_fork(after_in_child=_reset_all)
+        _registered = True
+    _open.add(database)
+
+
+def _reset_all() -> None:
+    for database in list(_open):
+        database._after_fork()
