@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
-from headwater.errors import FormatError
+from headwater.errors import FormatError, InvalidInputError
 from headwater.model.digest import SIZE, Digest
 from headwater.model.entries import Entry, ReferenceEntry, StoredEntry
 from headwater.model.pages import MAX_ENTRIES, decode_array, encode_page
+from headwater.model.rules import MAX_SIZE
 
 MAGIC: Final = "headwater.root"
 FORMAT: Final = 1
@@ -108,7 +109,7 @@ def _row(page: PageRef) -> _Row:
 
 def _sound(page: PageRef) -> bool:
     counts = 0 < page.n_entries <= MAX_ENTRIES and 0 <= page.n_references <= page.n_entries
-    sizes = page.stored_size >= 0 and (page.referenced_size is None or page.referenced_size >= 0)
+    sizes = 0 <= page.stored_size <= MAX_SIZE and 0 <= (page.referenced_size or 0) <= MAX_SIZE
     paths = page.first == page.last if page.n_entries == 1 else page.first < page.last
     return len(page.name) == SIZE and counts and sizes and paths and page.first != ""
 
@@ -122,6 +123,8 @@ def seal_page(entries: list[Entry]) -> tuple[PageRef, bytes]:
     data = encode_page(entries)
     stored = [e.size for e in entries if type(e) is StoredEntry]
     pointed = [e.size for e in entries if type(e) is ReferenceEntry]
+    if sum(stored) > MAX_SIZE or (_total(pointed) or 0) > MAX_SIZE:
+        raise InvalidInputError(what=f"the sizes of the entries from {entries[0].path!r} add up to over {MAX_SIZE}")
     ref = PageRef(
         name=Digest.of(data), first=entries[0].path, last=entries[-1].path, n_entries=len(entries),
         stored_size=sum(stored), referenced_size=_total(pointed), n_references=len(pointed),

@@ -68,6 +68,7 @@ def _check_paths(text: str, paths: Sequence[str]) -> None:
     """One look at all paths at once; only if something seems wrong, path by path."""
     raw = text.encode()
     wrong = "//" in text or "\n/" in text or "\n\n" in text or text[:1] in "/\n" or text.endswith("\n")
+    wrong = wrong or text.count("\n") != len(paths) - 1
     dotted = ("/." in text or "\n." in text or text[:1] == ".") and _DOTS.search(text) is not None
     if wrong or dotted or len(raw.translate(None, _CONTROLS)) != len(raw) or max(map(len, paths)) > _LONG:
         for path in paths:
