@@ -37,7 +37,7 @@ def rows() -> dict[str, Iterator[dict[str, Any]]]:
             for i in range(ISLANDS)
         ),
         "runs": (
-            {"id": n + 1, "uid": f"run{n:08}", "key": f"bench:{n}", "started_at": now + n, "finished_at": now + n, **ran}
+            {"id": n + 1, "uid": f"run{n:08}", "key": f"b:{n}", "started_at": now + n, "finished_at": now + n, **ran}
             for n in range(total)
         ),
         "versions": (
@@ -48,7 +48,7 @@ def rows() -> dict[str, Iterator[dict[str, Any]]]:
             for n in range(total)
         ),
         "uses": (
-            {"run": n + 1, "version": s + 1, "role": "", "asked": "x", "at": now} for n, ss in sources.items() for s in ss
+            {"run": n + 1, "version": s + 1, "role": "", "asked": "", "at": n} for n, of in sources.items() for s in of
         ),
         "logs": ({"run": n + 1, "version": n + 1, "role": "", "kind": "created", "at": now} for n in range(total)),
         "derivations": ({"version": n + 1, "source": s + 1} for n, ss in sources.items() for s in ss),

@@ -18,6 +18,7 @@ import headwater as hw
 from headwater.demo.ledger import Ledger, Sent
 from headwater.demo.pictures import correct, write_digits
 from headwater.errors import ConflictError, InvalidInputError
+from headwater.model.sizes import size_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +128,7 @@ class Tour:
     def _what_changed(self) -> None:
         digits = self.before["digits"]
         diff = self.repository.version("digits:v0").diff(digits)
-        changed = ", ".join(f"{change.kind} {change.path}" for change in diff)
+        changed = ", ".join(f"{new.path} changed" for _, new in diff.changed)
         self.console.print(f"  digits:v0 → {_short(digits)}: {escape(changed)}; the other pictures are the same blobs.")
 
     def _lineage(self) -> None:
@@ -177,17 +178,18 @@ def _content(version: hw.Version) -> str:
     if version.type == "metrics":
         return ", ".join(f"{name} {value:.1%}" for name, value in version.load().items())
     files = "1 file" if version.record.n_entries == 1 else f"{version.record.n_entries:,} files"
-    return f"{files}, {_size(version.size)}"
+    return f"{files}, {size_in_words(version.size)}"
 
 
 def _in_words(sent: Sent, made: Sequence[hw.Version]) -> str:
     if not made:
-        return f"\n  [green]No new version[/] and {sent.puts} writes to the store: everything was there already."
-    logged = sum(version.size or 0 for version in made)
+        return f"\n  [green]No new version[/], {sent.puts} writes to the store: everything was there already."
     files = sum(version.record.n_entries for version in made)
+    logged = size_in_words(sum(version.size or 0 for version in made))
+    blobs = f"{sent.files:,} blob{'s' * (sent.files != 1)} of data and {sent.manifest} of manifests"
     return (
-        f"\n  The new versions hold {files:,} files, {_size(logged)}. [green]Sent: {sent.files:,} blob"
-        f"{'s' * (sent.files != 1)} of data and {sent.manifest} of manifests, {_size(sent.size)} in {sent.puts} writes.[/]"
+        f"\n  The new versions hold {files:,} files, {logged}.\n"
+        f"  [green]Sent: {blobs}, {size_in_words(sent.size)} in {sent.puts} writes.[/]"
     )
 
 
@@ -204,14 +206,5 @@ def _tree(branch: Branch) -> Tree:
 
 def _label(branch: Branch) -> str:
     version = branch.version
-    again = " [dim](see above)[/]" if branch.again else ""
-    return f"[cyan]{escape(version.artifact)}:v{version.number}[/] [dim]{version.type}, {_size(version.stored_size)}[/]{again}"
-
-
-def _size(size: float | None) -> str:
-    size = float(size or 0)
-    for unit in ("bytes", "KB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+    facts = f"{version.type}, {size_in_words(version.stored_size)}{', see above' * branch.again}"
+    return f"[cyan]{escape(version.artifact)}:v{version.number}[/] [dim]{facts}[/]"

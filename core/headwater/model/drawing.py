@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from headwater.model.layout import Box, Layout, arrange
+from headwater.model.sizes import size_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -139,15 +140,7 @@ def _facts(version: VersionRecord) -> str:
     size = version.stored_size + (version.referenced_size or 0)
     files = "1 file" if version.n_entries == 1 else f"{version.n_entries:,} files"
     names = [alias for alias in version.aliases if alias != "latest"]
-    return _cut(" · ".join([version.type, files, _in_words(size), *names]), 52)
-
-
-def _in_words(size: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"
+    return _cut(" · ".join([version.type, files, size_in_words(size), *names]), 52)
 
 
 def _took(run: RunRecord) -> str:
