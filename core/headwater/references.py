@@ -1,0 +1,89 @@
+"""From a URI to reference entries: asks the source at once, and gives all of them or an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, Literal
+from urllib.parse import unquote
+
+from headwater.errors import InvalidInputError, ReferenceMissingError
+from headwater.model.entries import Pin, ReferenceEntry
+from headwater.model.naming import check_path
+from headwater.sources import BUILT_IN, SOURCES
+
+MAX_OBJECTS = 10_000
+"""How many objects one reference may mean, unless the caller says more."""
+
+
+def find_references(
+    uri: str, name: str | None, *, pin: bool | Literal["digest"] = True, max_objects: int = MAX_OBJECTS
+) -> Iterator[ReferenceEntry]:
+    """Entries for what is at `uri`, in path order. The first object is asked for before this returns.
+
+    Raises:
+        ReferenceMissingError: Nothing is there.
+        AccessError, CredentialsError, StorageError: The source could not be asked.
+        InvalidInputError: The URI, the name or the limit is wrong, or (while iterating) there are more objects.
+    """
+    if not isinstance(uri, str) or not uri:
+        raise InvalidInputError(what=f"a reference is a URI or an entry of a version, not {uri!r}")
+    if max_objects < 1:
+        raise InvalidInputError(what=f"max_objects is at least 1, not {max_objects}")
+    if name is not None:
+        check_path(name)
+    source = SOURCES.find(uri)
+    if name is None and _is_opaque(source):
+        known = ", ".join(sorted(BUILT_IN))
+        raise InvalidInputError(
+            what=f"no source knows {uri!r}, so it needs a name", fix=f"pass name=; there are sources for {known}"
+        )
+    found = iter(source.walk(uri, pin=pin))
+    start = list(islice(found, 2))
+    if not start:
+        raise ReferenceMissingError(uri=uri)
+    if len(start) == 1 and _is_same(start[0].uri, uri):
+        path = start[0].path if name is None else name
+        return iter([ReferenceEntry(check_path(path), start[0].size, start[0].uri, start[0].pin)])
+    prefix = "" if name is None else name.removesuffix("/") + "/"
+    return _limited(chain(start, found), uri, prefix, max_objects)
+
+
+def record_bare(uri: str, name: str | None) -> Iterator[ReferenceEntry]:
+    """The URI alone, unverified.
+
+    Raises:
+        InvalidInputError: It has no last part to be named by, or the name is no path.
+    """
+    last = name or re.split(r"[?#]", uri)[0].rstrip("/").rpartition("/")[2]
+    found = next(iter(SOURCES.find(uri).walk(uri, pin=False)), None)  # lets the source refuse what it must not record
+    return iter([ReferenceEntry(check_path(last), None, uri if found is None else found.uri, Pin())])
+
+
+def _limited(found: Iterable[Any], uri: str, prefix: str, most: int) -> Iterator[ReferenceEntry]:
+    for n, thing in enumerate(found):
+        if n == most:
+            raise InvalidInputError(
+                what=f"{uri} has more than {most} objects; nothing was added",
+                fix=f"point at less, or raise the limit: max_objects={most} now",
+            )
+        yield ReferenceEntry(check_path(prefix + thing.path), thing.size, thing.uri, thing.pin)
+
+
+def _is_opaque(source: object) -> bool:
+    from headwater.backends.opaque import OpaqueSource
+
+    return isinstance(source, OpaqueSource)
+
+
+def _is_same(found: str, asked: str) -> bool:
+    """Whether a source that found one object found the URI itself and not something below it."""
+    return f"/{_place(asked)}/" not in f"/{_place(found)}"
+
+
+def _place(uri: str) -> str:
+    scheme, _, rest = uri.partition(":")
+    if scheme.lower() != "file":  # a file's name may hold both of them
+        rest = re.split(r"[?#]", rest)[0]
+    return unquote(rest).strip("/")

@@ -1,0 +1,141 @@
+"""Reading source files: every byte once, and a file that changes meanwhile is an error that names it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from headwater import disk
+from headwater.errors import InvalidInputError, NotFoundError, SourceChangedError
+from headwater.model.chunker import MIN_FILE
+from headwater.store.listing import Stat, read_stat
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+# O_NONBLOCK: a file that was replaced by a pipe must not hang the log.
+_BLOCK = 4 << 20
+
+
+class Whole(NamedTuple):
+    """A small file as it was read."""
+
+    digest: bytes
+    data: bytes
+    stat: Stat
+
+
+class OpenFile:
+    """A source file being read; `stat` is of the moment it was opened."""
+
+    def __init__(self, path: str, fd: int, info: os.stat_result) -> None:
+        self.path, self.fd = path, fd
+        self.size = info.st_size
+        self.stat: Stat = read_stat(info)
+
+    def check_unchanged(self, n_read: int) -> None:
+        """Raise unless the file still is what was opened and all of it was read.
+
+        Raises:
+            SourceChangedError
+        """
+        if n_read != self.size or read_stat(os.fstat(self.fd))[1:5] != self.stat[1:5]:
+            raise SourceChangedError(where=self.path)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[OpenFile]:
+    """Open a source file.
+
+    Raises:
+        SourceChangedError: It is gone, or no regular file any more.
+        AccessError, StorageError: It cannot be read.
+    """
+    with disk.explained(path):
+        try:
+            fd = os.open(path, _FLAGS)
+        except FileNotFoundError:
+            raise SourceChangedError(where=path, fix="it vanished since it was listed") from None
+        try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise SourceChangedError(where=path)
+            yield OpenFile(path, fd, info)
+        finally:
+            os.close(fd)
+
+
+def read_whole(path: str) -> Whole:
+    """A file under 1 MiB: its bytes and digest, from one read.
+
+    Raises:
+        As `opened`; SourceChangedError also when it has grown to 1 MiB or changes meanwhile.
+    """
+    with opened(path) as file:
+        if file.size >= MIN_FILE:
+            raise SourceChangedError(where=path)
+        data = os.read(file.fd, file.size + 1)
+        while 0 < len(data) < file.size and (more := os.read(file.fd, file.size + 1 - len(data))):
+            data += more
+        file.check_unchanged(len(data))
+        return Whole(blake3(data).digest(), data, file.stat)
+
+
+def hashing_reader(file: OpenFile) -> tuple[Callable[[int], bytes], blake3]:
+    """A `read(n)` for the chunker that hashes what it passes on, and the hash of the whole."""
+    whole = blake3()
+
+    def read(n: int) -> bytes:
+        data = os.read(file.fd, n)
+        whole.update(data)
+        return data
+
+    return read, whole
+
+
+def digest_of(path: str) -> tuple[int, bytes]:
+    """(size, digest) of a file of any size.
+
+    Raises:
+        As `opened`; SourceChangedError also when it changes meanwhile.
+    """
+    with opened(path) as file:
+        read, whole = hashing_reader(file)
+        n_read = 0
+        while data := read(_BLOCK):
+            n_read += len(data)
+        file.check_unchanged(n_read)
+        return n_read, whole.digest()
+
+
+def local_file(path: str | os.PathLike[str]) -> str:
+    """The absolute path of an existing regular file.
+
+    Raises:
+        NotFoundError: Nothing is there.
+        InvalidInputError: It is a directory or has no bytes.
+        AccessError, StorageError: It cannot be looked at.
+    """
+    return _existing(path, stat.S_ISREG, "a file")
+
+
+def local_folder(path: str | os.PathLike[str]) -> str:
+    """The absolute path of an existing directory; raises as `local_file`."""
+    return _existing(path, stat.S_ISDIR, "a directory")
+
+
+def _existing(path: str | os.PathLike[str], wanted: Callable[[int], bool], kind: str) -> str:
+    source = os.path.abspath(os.fspath(path))  # noqa: PTH100  # resolve() would follow the last link
+    with disk.explained(source):
+        try:
+            mode = os.stat(source).st_mode  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFoundError(what=f"there is no {kind[2:]} to add", where=source) from None
+    if not wanted(mode):
+        raise InvalidInputError(
+            what=f"this is not {kind}", where=source, fix="add_dir takes directories, add_file takes files"
+        )
+    return source
