@@ -242,6 +242,8 @@ def _make_folder(folder: Path) -> None:
             )
     with disk.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / CATALOG_FILE).exists():  # later its absence means that the packs are lost
+            (folder / OBJECTS_FOLDER).mkdir(exist_ok=True)
 
 
 def _local_folder(folder: Path | None, cache: Path, catalog: Catalog) -> Path:
