@@ -51,7 +51,6 @@ def _contents(value: Any, naming: Naming, spare: Path, declared: Any, *, allow_p
         raise InvalidInputError(what=f"a {type(value).__qualname__} needs a name to be logged under", fix="pass name=")
     encoded = encode(value, lambda: spare, declared, allow_pickle=allow_pickle)
     artifact = Artifact(naming.name, naming.type)
-    artifact.codec = encoded.codec
     if encoded.files is not None:
         for path, data in encoded.files.items():
             artifact.add_bytes(data, path)
@@ -59,6 +58,7 @@ def _contents(value: Any, naming: Naming, spare: Path, declared: Any, *, allow_p
         artifact.add_dir(encoded.path)
     elif encoded.path is not None:
         artifact.add_file(encoded.path)
+    artifact.codec = encoded.codec  # last: adding files forgets it
     return artifact
 
 

@@ -17,7 +17,7 @@ from headwater import settings
 from headwater.errors import HeadwaterError
 from headwater.run import current
 from headwater.steps.scan import find_handles, wanted_values
-from headwater.steps.unrecorded import Unrecorded, hand_back, lenient, read_only
+from headwater.steps.unrecorded import Unrecorded, hand_back, lenient, read_only, unrecorded_run
 from headwater.version import Version
 
 if TYPE_CHECKING:
@@ -166,19 +166,21 @@ class Call:
         return draft
 
     def _log(self, log: Log, value: Any, *, publish: bool, finish: RunState | None) -> Version[Any]:
-        return self.run.log_artifact(
-            value,
-            log.name,
-            aliases=log.aliases,
-            tags=log.tags,
-            role=log.role,
-            publish=publish,
-            finish=finish,
-            type=log.type,
-            metadata=None if log.metadata is None else dict(log.metadata),
-            description=log.description or None,
-            declared=self._plan.declared.get(log.name),
-        )
+        with self.active():  # reads on the way are this run's, not the caller's
+            use_pointed(self.run, value)
+            return self.run.log_artifact(
+                value,
+                log.name,
+                aliases=log.aliases,
+                tags=log.tags,
+                role=log.role,
+                publish=publish,
+                finish=finish,
+                type=log.type,
+                metadata=None if log.metadata is None else dict(log.metadata),
+                description=log.description or None,
+                declared=self._plan.declared.get(log.name),
+            )
 
     def _settle(self) -> None:
         """Publish the drafts, all or none, and end the run."""
@@ -205,6 +207,12 @@ class Call:
         return hand_back(self._plan, result)
 
 
+def use_pointed(run: Run, value: Any) -> None:
+    """A version that a name is pointed at was used: what it came from must not be lost."""
+    if isinstance(value, Version) and not isinstance(value, Unrecorded) and not run.knows(value):
+        run.use_artifact(value)
+
+
 def publish_all(run: Run, drafts: Sequence[tuple[Log, Version[Any]]]) -> None:
     """Publish drafts, all or none; the handles the caller has already become those of the published versions."""
     home = run.home
@@ -225,10 +233,11 @@ class Untracked:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Nothing is current."""
+        """`hw.current_run()` is a run that records nothing."""
         token = current.set(None)
         try:
-            yield
+            with unrecorded_run():
+                yield
         finally:
             current.reset(token)
 

@@ -9,6 +9,10 @@ import shutil
 import tempfile
 import warnings
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -155,6 +159,10 @@ class UnrecordedRun:
             weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
         return self._scratch
 
+    def knows(self, version: Version[Any]) -> bool:  # noqa: ARG002 - there is nothing to remember
+        """As if used, so that nothing is warned of."""
+        return True
+
     def finish(self, *_: Any, **__: Any) -> None:
         """Nothing to end."""
 
@@ -162,3 +170,31 @@ class UnrecordedRun:
         if attribute.startswith("__"):  # copy and pickle probe for these
             raise AttributeError(attribute)
         raise StateError(what=f"there is no run whose {attribute} to give", fix="runs exist with strict tracking")
+
+
+_around: ContextVar[UnrecordedRun | None] = ContextVar("headwater_unrecorded_run", default=None)
+
+
+@contextmanager
+def unrecorded_run() -> Iterator[None]:
+    """Inside the block `stand_in` is one run of its own."""
+    token = _around.set(UnrecordedRun())
+    try:
+        yield
+    finally:
+        _around.reset(token)
+
+
+def is_unrecorded() -> bool:
+    """Whether the step around the caller is not recorded, which has been said already."""
+    return _around.get() is not None
+
+
+def stand_in() -> UnrecordedRun:
+    """What takes the place of the current run: that of the unrecorded step around, else one for the process."""
+    return _around.get() or _for_process()
+
+
+@cache
+def _for_process() -> UnrecordedRun:
+    return UnrecordedRun()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from headwater import settings
 from headwater.errors import HeadwaterError, StateError
 from headwater.steps.ambient import find_run
-from headwater.steps.unrecorded import UnrecordedRun, lenient
+from headwater.steps.binding import use_pointed
+from headwater.steps.unrecorded import is_unrecorded, lenient, stand_in
 
 if TYPE_CHECKING:
     from headwater.artifact import Artifact
@@ -31,15 +32,14 @@ def current_run() -> Run:
 
 
 def _run(asking: str) -> Run:
-    stand_in: Any = UnrecordedRun()
-    if settings.tracking() == "off":
-        return stand_in  # type: ignore[no-any-return]
+    if settings.tracking() == "off" or is_unrecorded():
+        return cast("Run", stand_in())
     try:
         run = find_run()
     except HeadwaterError as error:
         if not lenient(error):
             raise
-        return stand_in  # type: ignore[no-any-return]
+        return cast("Run", stand_in())
     if run is not None:
         return run
     missing = StateError(
@@ -49,7 +49,7 @@ def _run(asking: str) -> Run:
     )
     if not lenient(missing):
         raise missing
-    return stand_in  # type: ignore[no-any-return]
+    return cast("Run", stand_in())
 
 
 @overload
@@ -95,11 +95,12 @@ def log(name: str, value: Any, **options: Any) -> Any:
     """
     run = _run(f"log({name!r})")
     try:
+        use_pointed(run, value)
         return run.log_artifact(value, name, **options)
     except HeadwaterError as error:
         if not lenient(error):
             raise
-        return UnrecordedRun().log_artifact(value, name)
+        return stand_in().log_artifact(value, name)
 
 
 def scratch() -> Path:
