@@ -1,0 +1,177 @@
+"""`init`, `verify`, `du` and `cache prune`: the repository itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from headwater import settings
+from headwater.cli.completion import complete_name
+from headwater.cli.session import Session, Verb
+from headwater.cli.text import count, facts, table
+from headwater.errors import IntegrityError
+from headwater.model.records import Query
+from headwater.model.sizes import size_in_words
+
+if TYPE_CHECKING:
+    from headwater.download import VerifyReport
+    from headwater.repository import Repository
+    from headwater.upkeep import Verified
+    from headwater.version import Version
+
+DAMAGED = IntegrityError.exit_code
+
+
+@click.command(cls=Verb)
+@click.argument("where", metavar="[URL]", required=False)
+@click.option("--objects", metavar="URL", help="Where the packs go: s3://…, gs://…, az://… or a folder.")
+@click.pass_obj
+def init(session: Session, where: str | None, objects: str | None) -> None:
+    """Make a repository at URL (a folder, or postgresql://…), or bring one up to date; what is there stays."""
+    from headwater.connect import create
+
+    with create(where or session.url or settings.current().url, objects) as repository:
+        document = {"repository": repository.id, "url": str(repository), "objects": repository.home.objects.url}
+        session.emit(document, lambda: f"repository {repository.id} is at {repository}")
+
+
+@click.command(cls=Verb)
+@click.argument("name", required=False, shell_complete=complete_name)
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path())
+@click.option(
+    "--sample",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Share of the packs to read; manifests are always checked whole.",
+)
+@click.pass_obj
+def verify(session: Session, name: str | None, folder: str | None, sample: float) -> None:
+    """Check every byte of the repository; with NAME only that version's; with DIR that directory against NAME."""
+    from headwater.upkeep import verify as verify_all
+    from headwater.upkeep import verify_version
+
+    if name is not None and folder is not None:
+        _verify_folder(session, session.repository.version(name), folder)
+        return
+    with session.progress() as progress:
+        home = session.repository.home
+        if name is None:
+            found = verify_all(home, sample=sample, progress=progress)
+        else:
+            found = verify_version(home, session.repository.version(name).record, progress=progress)
+    session.emit({"sound": bool(found), **msgspec.to_builtins(found)}, lambda: _verified(found))
+    if not found:
+        click.get_current_context().exit(DAMAGED)
+
+
+def _verified(found: Verified) -> str:
+    lines = [f"{finding.kind}: {finding.where}: {finding.what}" for finding in found.findings]
+    looked = (
+        f"looked at {count(found.packs, 'pack')}, {count(found.blobs, 'blob')} ({size_in_words(found.bytes)}), "
+        f"{count(found.versions, 'version')}, {count(found.entries, 'entry')}"
+    )
+    verdict = "all is well" if found else count(len(found.findings), "finding")
+    return "\n".join([*lines, f"{verdict}: {looked}"])
+
+
+def _verify_folder(session: Session, version: Version[Any], folder: str) -> None:
+    report = version.verify(folder)
+    document = {"version": str(version), "path": folder, "sound": bool(report), **msgspec.to_builtins(report)}
+    session.emit(document, lambda: _verified_folder(version, folder, report))
+    if not report:
+        click.get_current_context().exit(DAMAGED)
+
+
+def _verified_folder(version: Version[Any], folder: str, report: VerifyReport) -> str:
+    lines = [f"{kind}: {path}" for kind in ("missing", "changed", "extra") for path in getattr(report, kind, ())]
+    return "\n".join([*lines, f"{folder} {'is' if report else 'is not'} {version}"])
+
+
+@click.command(cls=Verb)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most artifacts to list.")
+@click.pass_obj
+def du(session: Session, limit: int) -> None:
+    """Show how much the packs take, and how much the versions would take without sharing."""
+    document = usage(session.repository)
+    session.emit({**document, "artifacts": document["artifacts"][:limit]}, lambda: _usage(document, limit))
+
+
+def usage(repository: Repository) -> dict[str, Any]:
+    """Bytes on both sides: packs by state, versions by artifact (largest first), this machine's cache."""
+    home = repository.home
+    packs: dict[str, dict[str, int]] = {}
+    for _, _, state, size in home.catalog.packs.packs():
+        if state != "gone":
+            known = packs.setdefault(state, {"packs": 0, "bytes": 0})
+            known["packs"] += 1
+            known["bytes"] += size
+    artifacts: dict[str, dict[str, Any]] = {}
+    for version in home.catalog.versions.versions(Query()):
+        name = f"{version.project}/{version.artifact}"
+        known = artifacts.setdefault(name, {"name": name, "versions": 0, "bytes": 0})
+        known["versions"] += 1
+        known["bytes"] += version.stored_size
+    cached = settings.current()
+    return {
+        "repository": str(repository),
+        "stored_bytes": sum(part["bytes"] for part in packs.values()),
+        "packs": dict(sorted(packs.items())),
+        "versions": sum(a["versions"] for a in artifacts.values()),
+        "logical_bytes": sum(a["bytes"] for a in artifacts.values()),
+        "cache": {"path": str(cached.cache), "bytes": folder_bytes(cached.cache), "quota": cached.quota},
+        "artifacts": sorted(artifacts.values(), key=lambda a: (-a["bytes"], a["name"])),
+    }
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of the files below; 0 if it is not there. What vanishes meanwhile does not count."""
+    total = 0
+    for parent, _, names in folder.walk() if hasattr(folder, "walk") else _walk(folder):
+        for name in names:
+            try:
+                total += (Path(parent) / name).lstat().st_size
+            except OSError:
+                continue
+    return total
+
+
+def _walk(folder: Path) -> Any:
+    import os
+
+    return os.walk(folder)  # Path.walk is new in Python 3.12
+
+
+def _usage(found: dict[str, Any], limit: int) -> str:
+    stored, logical, cache = found["stored_bytes"], found["logical_bytes"], found["cache"]
+    saved = f", {logical / stored:.1f} times what is stored" if stored else ""
+    states = ", ".join(f"{part['packs']} {state}" for state, part in found["packs"].items())
+    head = facts(
+        (
+            ("repository", found["repository"]),
+            ("stored", f"{size_in_words(stored)} in packs" + (f" ({states})" if states else "")),
+            ("versions", f"{count(found['versions'], 'version')} of {size_in_words(logical)}{saved}"),
+            ("cache", f"{size_in_words(cache['bytes'])} of {size_in_words(cache['quota'])} in {cache['path']}"),
+        )
+    )  # fmt: skip
+    rows = [(a["name"], str(a["versions"]), size_in_words(a["bytes"])) for a in found["artifacts"][:limit]]
+    return head + ("\n\n" + table(("artifact", "versions", "size"), rows, right=("versions", "size")) if rows else "")
+
+
+@click.command(cls=Verb)
+@click.argument("size")
+@click.pass_obj
+def prune(session: Session, size: str) -> None:
+    """Shrink this machine's cache of downloaded files to SIZE (such as 5GB, or 0), the longest unused first."""
+    from headwater.store.cache import FileCache
+
+    cached = settings.current()
+    wanted = settings.parse_size(size, "SIZE")
+    folder = cached.cache / "files"
+    freed = FileCache(folder, cached.quota).prune(wanted) if folder.exists() else 0
+    left = folder_bytes(folder)
+    document = {"path": str(folder), "freed_bytes": freed, "bytes": left}
+    session.emit(document, lambda: f"freed {size_in_words(freed)}, {size_in_words(left)} are left in {folder}")
