@@ -77,7 +77,7 @@ def pinned(what: Any) -> Iterator[None]:
         FormatError: The file is not a lock file of this Headwater.
         StateError: Inside, for a name that is not pinned.
     """
-    lock = lock_of(what.home, what.id) if hasattr(what, "home") else _read_lock(Path(what))
+    lock = lock_of(what.home, what.id) if hasattr(what, "record") else _read_lock(Path(what))
     token = _pins.set({name: pin["id"] for name, pin in lock["names"].items()})
     try:
         yield
