@@ -80,5 +80,5 @@ def load_value(version: Handle, as_: Any, *, allow_pickle: bool) -> Any:
         InvalidInputError: The codec is unknown here, cannot give `as_`, or unpickles and that was not allowed.
         StateError, FormatError: As `codecs.registry.decode`.
     """
-    folder = shared_tree(version.readable(), Digest.parse(version.digest))
+    folder = shared_tree(version.reading(), Digest.parse(version.digest))
     return decode(version.record.codec, folder, as_, allow_pickle=allow_pickle)

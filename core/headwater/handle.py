@@ -203,9 +203,14 @@ class Handle:
         """
         if self.record.state in ("deleted", "discarded"):
             raise StateError(what=f"{self} is {self.record.state}, its bytes may be gone")
+        return self.home
+
+    def reading(self) -> Home:
+        """As `readable`, and told to whoever watches for reads without a use."""
+        home = self.readable()
         if Hooks.on_read is not None:
             Hooks.on_read(self)
-        return self.home
+        return home
 
     @property
     def label(self) -> str:

@@ -107,7 +107,7 @@ class Version(Handle, Generic[T]):
         """
         from headwater.download import shared_tree
 
-        home = self.readable()
+        home = self.reading()
         if root is None:
             return shared_tree(home, Digest.parse(self.digest), progress=progress)
         return self.fetch(root, progress=progress).path
@@ -138,7 +138,7 @@ class Version(Handle, Generic[T]):
         from headwater.download import fetch
 
         return fetch(
-            self.readable(),
+            self.reading(),
             Digest.parse(self.digest),
             Path(root),
             prefix=prefix,
@@ -156,13 +156,13 @@ class Version(Handle, Generic[T]):
         """
         from headwater.download import checkout
 
-        return checkout(self.readable(), Digest.parse(self.digest), Path(root), dry_run=dry_run, progress=progress)
+        return checkout(self.reading(), Digest.parse(self.digest), Path(root), dry_run=dry_run, progress=progress)
 
     def verify(self, root: str | Path) -> VerifyReport:
         """Compare the directory `root` with this version, by content; changes nothing."""
         from headwater.download import verify_tree
 
-        return verify_tree(self.readable(), Digest.parse(self.digest), Path(root))
+        return verify_tree(self.reading(), Digest.parse(self.digest), Path(root))
 
     def open(self, path: str) -> BinaryIO:
         """One entry as a seekable binary file; only the chunks that are read are fetched, each verified.
@@ -172,7 +172,7 @@ class Version(Handle, Generic[T]):
         """
         from headwater.download import open_entry
 
-        return open_entry(self.readable(), self.entry(path))
+        return open_entry(self.reading(), self.entry(path))
 
     def diff(self, other: Version[Any] | str, *, lineage: bool = False) -> Diff:
         """What changed from this version to `other`; reads only the manifest pages that differ.
