@@ -25,13 +25,14 @@ GROUP: Final = "headwater.sources"
 
 _FILES: Final = "headwater.backends.filesource:FileSource"
 _OPAQUE: Final = "headwater.backends.opaque:OpaqueSource"
-_S3: Final = "headwater.backends.s3:S3Source"
-_GCS: Final = "headwater.backends.gcs:GcsSource"
-_AZURE: Final = "headwater.backends.azure:AzureSource"
-_HTTP: Final = "headwater.backends.http:HttpSource"
+_S3: Final = "headwater.backends.s3_source:S3Source"
+_GCS: Final = "headwater.backends.gcs_source:GCSSource"
+_AZURE: Final = "headwater.backends.azure_source:AzureSource"
+_HTTP: Final = "headwater.backends.http:HTTPSource"
 BUILT_IN: Final[dict[str, str]] = {
     "file": _FILES,
     "s3": _S3,
+    "s3a": _S3,
     "gs": _GCS,
     "gcs": _GCS,
     "az": _AZURE,

@@ -71,7 +71,7 @@ class _Group:
 
     def _list(self) -> None:
         prefix = os.path.commonprefix(self._keys)  # noqa: RUF071 (a listing's prefix is of characters)
-        if self._cloud.seeks:
+        if self._cloud.seeks(self._address):
             self._list_seeking(prefix)
         else:
             self._list_through(prefix)
@@ -116,21 +116,31 @@ class _Group:
             seen = self._seen[address.key]
             if address.key in self._unlisted:
                 seen = [self._cloud.look(address._replace(version=None))]
-            answer = compare(uri, pin, seen)
-            return answer if answer.outcome != "changed" else self._look_closer(uri, pin, address, answer)
+            return self._look_closer(pin, address, compare(uri, pin, seen))
         except NotFoundError:
-            return Checked(uri, "missing", None)
+            return self._look_closer(pin, address, Checked(uri, "missing", None))
         except AccessError as error:
             return Checked(uri, "denied", str(error))
 
-    def _look_closer(self, uri: str, pin: Pin, address: Address, answer: Checked) -> Checked:
-        """A listing may lack the checksum that the pin has, or older versions: ask before crying wolf."""
-        if address.key in self._unlisted and pin.version is not None:
-            self._cloud.look(address._replace(version=pin.version))
-            return Checked(uri, "same", f"overwritten since: {answer.found} is current")
-        if pin.checksum is None or pin.version is not None:
+    def _look_closer(self, pin: Pin, address: Address, answer: Checked) -> Checked:
+        """A listing may lack older versions, or the checksum that the pin has: ask before crying wolf."""
+        if answer.outcome not in ("changed", "missing"):
             return answer
-        return compare(uri, pin, [self._cloud.look(address)])
+        if pin.version is not None:
+            if self._cloud.shows_versions(self._address) and address.key not in self._unlisted:
+                return answer
+            return self._look_for_version(pin.version, address, answer)
+        if answer.outcome == "changed" and pin.checksum is not None:
+            return compare(answer.uri, pin, [self._cloud.look(address)])
+        return answer
+
+    def _look_for_version(self, version: str, address: Address, answer: Checked) -> Checked:
+        try:
+            self._cloud.look(address._replace(version=version))
+        except NotFoundError:
+            return answer
+        since = f"overwritten since: {answer.found} is current" if answer.outcome == "changed" else "deleted since"
+        return Checked(answer.uri, "same", f"{since}; the pinned version is still kept")
 
 
 def compare(uri: str, pin: Pin, seen: list[Seen]) -> Checked:

@@ -8,6 +8,7 @@ here, once.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
@@ -22,9 +23,13 @@ from headwater.errors import (
     NotFoundError,
     ReferenceChangedError,
     ReferenceMissingError,
+    StorageError,
 )
 from headwater.model.manifest import Pin
 from headwater.ports import Checked, Found
+
+AHEAD = 20_000
+"""Objects held back to mend their order: about 20 MB."""
 
 
 class Address(NamedTuple):
@@ -63,9 +68,11 @@ class Opened(NamedTuple):
 class Cloud(Protocol):
     """What differs between the services. All errors are of `headwater.errors`."""
 
-    @property
-    def seeks(self) -> bool:
-        """Whether listings come in byte order of key and may start anywhere."""
+    def seeks(self, address: Address) -> bool:
+        """Whether listings of that bucket come in byte order of key and may start anywhere."""
+
+    def shows_versions(self, address: Address) -> bool:
+        """Whether `pages(versions=True)` of that bucket shows older versions; known once it has been listed."""
 
     def parse(self, uri: str) -> Address:
         """Read a URI; `InvalidInputError` if it is none of this cloud's."""
@@ -101,15 +108,14 @@ class CloudSource:
         """See `ports.Source.walk`.
 
         Cost: one request for the object itself, else ⌈N/1000⌉ listing requests more (one again where listing
-        versions is denied). The order is the service's, which is byte order of path except on some servers that
-        imitate the S3 API. With `pin="digest"` every object is read once.
+        versions is denied). With `pin="digest"` every object is read once.
         """
         address = self._cloud.parse(uri)
         if pin is False:
-            yield Found(path_of(_last_part(address) or address.bucket), uri, None, Pin())
+            yield Found(path_of(_last_part(address) or address.bucket.rpartition("/")[2]), uri, None, Pin())
             return
         found = 0
-        for seen, path, where in self._walked(address, uri):
+        for path, where, seen in in_order(self._walked(address, uri), uri):
             found += 1
             yield self._digested(seen, path, where) if pin == "digest" else Found(path, where, seen.size, seen.pin)
         if not found:
@@ -135,17 +141,17 @@ class CloudSource:
         """
         return check_in_bulk(self._cloud, references)
 
-    def _walked(self, address: Address, uri: str) -> Iterator[tuple[Seen, str, str]]:
+    def _walked(self, address: Address, uri: str) -> Iterator[tuple[str, str, Seen]]:
         single = self._single(address)
         if single is not None:
-            yield single, path_of(_last_part(address)), uri
+            yield path_of(_last_part(address)), uri, single
             return
         prefix = address.key + "/" if address.key and not address.key.endswith("/") else address.key
         try:
             for page in self._cloud.pages(address, prefix):
                 for seen in page:
                     if seen.current and not seen.folder:
-                        yield seen, path_of(seen.key[len(prefix) :]), self._cloud.uri(address, seen.key)
+                        yield path_of(seen.key[len(prefix) :]), self._cloud.uri(address, seen.key), seen
         except NotFoundError:
             raise ReferenceMissingError(uri=uri, fix=f"there is no {address.bucket}") from None
 
@@ -230,6 +236,33 @@ class _Continuation:
             where = self._cloud.uri(self._address, self._address.key)
             found = "other bytes, while it was read"
             raise ReferenceChangedError(uri=where, pinned=f"ETag {self._etag}", found=found) from None
+
+
+def in_order(found: Iterator[tuple[str, str, Seen]], uri: str) -> Iterator[tuple[str, str, Seen]]:
+    """Sort by path, looking `AHEAD` objects ahead: enough for services that list almost in byte order.
+
+    Out of it are servers that list folder by folder, UTF-16 order, and paths with an encoded part.
+
+    Raises:
+        StorageError: The order is further off than that, so it cannot be mended in bounded memory.
+    """
+    ahead: list[tuple[bytes, int, tuple[str, str, Seen]]] = []
+    last = b""
+    for number, item in enumerate(found):
+        entry = (item[0].encode(), number, item)
+        if len(ahead) < AHEAD:
+            heapq.heappush(ahead, entry)
+            continue
+        path, _, smallest = heapq.heappushpop(ahead, entry)
+        if path < last:
+            fix = f"track it in parts: more than {AHEAD} objects stand between {smallest[0]!r} and its place"
+            raise StorageError(what="the service lists out of order", where=uri, fix=fix)
+        last = path
+        yield smallest
+    for path, _, item in sorted(ahead):
+        if path < last:
+            raise StorageError(what="the service lists out of order", where=uri, fix="track it in parts")
+        yield item
 
 
 def _last_part(address: Address) -> str:

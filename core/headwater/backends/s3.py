@@ -27,6 +27,7 @@ from headwater.errors import (
     HeadwaterError,
     InvalidInputError,
     NotFoundError,
+    StateError,
     StorageError,
 )
 from headwater.ports import ObjectInfo
@@ -61,6 +62,7 @@ class S3Client:
     def __init__(self, settings: Settings = DEFAULTS) -> None:
         self._settings = settings
         self._made: PerProcess[tuple[Any, bool]] = PerProcess(partial(_connect, settings))
+        self._ordered: dict[str, bool] = {}
 
     def ask(self, operation: str, where: str, **arguments: Any) -> dict[str, Any]:
         """Send one request, again while that may help; every error is ours, naming `where`."""
@@ -82,6 +84,24 @@ class S3Client:
         """As set, or by HEADWATER_REQUESTER_PAYS in the environment."""
         return self._settings.requester_pays or os.environ.get("HEADWATER_REQUESTER_PAYS", "") not in ("", "0")
 
+    def in_byte_order(self, bucket: str) -> bool:
+        """Whether listings come in byte order and may start anywhere. Elsewhere than at AWS one request, once.
+
+        SeaweedFS (4.48) lists folder by folder: `a/x` before `a-b`. What a marker of byte order then skips is
+        missing from its pages of versions.
+        """
+        if self.is_amazon:
+            return True
+        found = self._ordered.get(bucket)
+        if found is None:
+            try:
+                head = self.ask("head_bucket", f"s3://{bucket}", Bucket=bucket)
+                found = not head["ResponseMetadata"]["HTTPHeaders"].get("server", "").startswith("SeaweedFS")
+            except (AccessError, NotFoundError):
+                return False
+            self._ordered[bucket] = found
+        return found
+
     @property
     def is_amazon(self) -> bool:
         """Whether this talks to AWS itself, whose listings are known to be in byte order."""
@@ -95,7 +115,7 @@ def _connect(settings: Settings) -> tuple[Any, bool]:
         from botocore import UNSIGNED
         from botocore.config import Config
     except ImportError:
-        raise InvalidInputError(what="S3 needs boto3", fix="pip install 'headwater[s3]'") from None
+        raise StateError(what="s3:// needs boto3, which is not installed", fix='pip install "headwater[s3]"') from None
 
     session = boto3.session.Session()
     try:
@@ -187,26 +207,21 @@ class S3Store:
     byte sent carries a CRC32 that the service verifies.
     """
 
-    def __init__(self, bucket: str, prefix: str = "", settings: Settings = DEFAULTS) -> None:
-        self._bucket = bucket
-        self._prefix = Prefix(prefix)
-        self._client = S3Client(settings)
-
-    @classmethod
-    def from_url(cls, url: str) -> S3Store:
-        """Open `s3://bucket/prefix?endpoint=…&region=…&requester_pays=1&anonymous=1`; credentials have no place in it.
+    def __init__(self, url: str) -> None:
+        """Open `s3://bucket/prefix?endpoint=…&region=…&requester_pays=1&anonymous=1`; asks nobody yet.
 
         Raises:
-            InvalidInputError: Not such a URL.
+            InvalidInputError: Not such a URL; credentials have no place in it.
         """
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query))
-        if parts.scheme != "s3" or not parts.netloc or options.keys() - set(Settings._fields):
+        if parts.scheme != "s3" or not parts.hostname or "@" in parts.netloc or options.keys() - set(Settings._fields):
             fix = "write s3://bucket/prefix, with ?endpoint= and &region= where the SDK does not know them"
-            raise InvalidInputError(what=f"{url.partition('?')[0]!r} is not the place of a store", fix=fix)
+            raise InvalidInputError(what=f"{parts.scheme}://…{parts.path} is not the place of a store", fix=fix)
         flags = {name: options.get(name, "") not in ("", "0") for name in ("anonymous", "requester_pays")}
-        settings = Settings(options.get("endpoint"), options.get("region"), **flags)
-        return cls(parts.netloc, parts.path, settings)
+        self._bucket = parts.netloc
+        self._prefix = Prefix(parts.path)
+        self._client = S3Client(Settings(options.get("endpoint"), options.get("region"), **flags))
 
     @property
     def url(self) -> str:

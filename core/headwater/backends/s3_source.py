@@ -7,6 +7,7 @@ the key; a key that itself ends so is written with an empty one behind it.
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -47,9 +48,11 @@ class _S3:
         self._unversioned: set[str] = set()
         """Buckets whose versions may not be listed."""
 
-    @property
-    def seeks(self) -> bool:
-        return self._client.is_amazon or not self._unversioned
+    def seeks(self, address: Address) -> bool:
+        return self._client.in_byte_order(address.bucket)
+
+    def shows_versions(self, address: Address) -> bool:
+        return address.bucket not in self._unversioned and self._client.in_byte_order(address.bucket)
 
     def parse(self, uri: str) -> Address:
         scheme, _, rest = uri.partition("://")
@@ -73,8 +76,10 @@ class _S3:
         return Seen(address.key, head["ContentLength"], pin, folder=folder)
 
     def pages(self, address: Address, prefix: str, start: str = "", *, versions: bool = False) -> Iterator[list[Seen]]:
-        # version ids come only with a listing of all versions, so `versions` makes no difference here
-        del versions
+        del versions  # version ids come only with a listing of all versions
+        if not self._client.in_byte_order(address.bucket):
+            yield from self._pages_by_folder(address, prefix)
+            return
         if address.bucket not in self._unversioned:
             try:
                 yield from self._version_pages(address, prefix, start)
@@ -82,7 +87,27 @@ class _S3:
                 self._unversioned.add(address.bucket)
             else:
                 return
-        yield from self._object_pages(address, prefix, start if self._client.is_amazon else "")
+        yield from self._object_pages(address, prefix, start)
+
+    def _pages_by_folder(self, address: Address, prefix: str) -> Iterator[list[Seen]]:
+        """For servers whose listing of versions may lack some beyond its first page: objects are the truth.
+
+        Costs twice the requests, and one more for each object whose version is not found.
+        """
+        for page in self._object_pages(address, prefix, ""):
+            yield self._with_versions(address, page) if page else page
+
+    def _with_versions(self, address: Address, page: list[Seen]) -> list[Seen]:
+        if address.bucket in self._unversioned:
+            return page
+        keys = sorted((seen.key for seen in page), key=str.encode)
+        try:
+            first = next(self._version_pages(address, os.path.commonprefix(keys), keys[0]))  # noqa: RUF071
+        except _CannotListVersionsError:
+            self._unversioned.add(address.bucket)
+            return page
+        known = {seen.key: seen for seen in first if seen.current}
+        return [known.get(seen.key) or self.look(address._replace(key=seen.key)) for seen in page]
 
     def open(self, address: Address, etag: str | None, start: int, length: int | None) -> Opened:
         where = self.uri(address, address.key)
