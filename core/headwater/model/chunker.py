@@ -121,6 +121,8 @@ def encode_chunks(chunks: Sequence[tuple[Digest, int]]) -> bytes:
     sizes = [size for _, size in chunks]
     if not 0 < len(chunks) <= MAX_CHUNKS or not 0 < min(sizes) <= max(sizes) <= MAX_CHUNK:
         raise InvalidInputError(what=f"a file has 1 to {MAX_CHUNKS} chunks of 1 to {MAX_CHUNK} bytes")
+    if not {SIZE}.issuperset(len(name) for name, _ in chunks):
+        raise InvalidInputError(what=f"a digest has {SIZE} bytes")
     body = msgspec.msgpack.encode((MAGIC, FORMAT, CHUNKER, b"".join(name for name, _ in chunks), sizes))
     return body + Digest.of(body)
 

@@ -25,7 +25,9 @@ def entries_at(path: str) -> st.SearchStrategy[Entry]:
     """Any entry that may stand at `path`."""
     if path.endswith("/"):
         return st.just(StoredEntry(path, 0, EMPTY))
-    stored = st.builds(StoredEntry, st.just(path), sizes, st.binary(min_size=32, max_size=32).map(Digest), st.booleans())
+    stored = st.builds(
+        StoredEntry, st.just(path), sizes, st.binary(min_size=32, max_size=32).map(Digest), st.booleans()
+    )
     uris = st.text("s3:/bé", min_size=1, max_size=12)
     return st.one_of(stored, st.builds(ReferenceEntry, st.just(path), st.one_of(st.none(), sizes), uris, pins))
 

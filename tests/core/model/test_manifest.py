@@ -16,7 +16,7 @@ from headwater.model import pages
 from headwater.model.digest import Digest
 from headwater.model.entries import EMPTY, Pin, ReferenceEntry, StoredEntry
 from headwater.model.manifest import PageRef, Root, build_pages, diff_roots, edit_pages, select_pages
-from tests.core.model.entries import Shelf, entries_at, many, manifests, paths
+from tests.core.model.entries import Shelf, entries_at, manifests, many, paths
 
 FILE = Digest.of(b"file")
 
@@ -48,7 +48,7 @@ def edited(shelf, root, changes):
 changes_to = st.lists(paths.flatmap(lambda p: st.tuples(st.just(p), st.one_of(st.none(), entries_at(p)))), max_size=12)
 
 
-@settings(max_examples=120)
+@settings(max_examples=70)
 @given(manifests, changes_to, st.data())
 def test_an_edit_gives_what_building_anew_gives(small_pages, found, changes, data):
     if found:  # Changes to what is there are drawn seldom otherwise.
@@ -72,7 +72,7 @@ def test_an_edit_gives_what_building_anew_gives(small_pages, found, changes, dat
     assert shelf.entries(result) == in_order(target)
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(manifests, manifests)
 def test_a_difference_applied_to_the_old_gives_the_new(small_pages, found, wanted):
     shelf = Shelf()
@@ -80,9 +80,7 @@ def test_a_difference_applied_to_the_old_gives_the_new(small_pages, found, wante
     changes = list(diff_roots(old, new, shelf.read_page))
     assert [c.path for c in changes] == sorted({c.path for c in changes})
     assert {c.path: (c.old, c.new) for c in changes} == {
-        path: (found.get(path), wanted.get(path))
-        for path in {*found, *wanted}
-        if found.get(path) != wanted.get(path)
+        path: (found.get(path), wanted.get(path)) for path in {*found, *wanted} if found.get(path) != wanted.get(path)
     }
     assert all(c.kind == ("added" if c.old is None else "removed" if c.new is None else "changed") for c in changes)
     assert edited(shelf, old, [(c.path, c.new) for c in changes]) == new
@@ -184,7 +182,7 @@ def test_no_change_reads_nothing():
 
 def test_building_a_long_manifest_holds_a_page_or_two():
     def stream():
-        for i in range(150_000):
+        for i in range(60_000):
             yield StoredEntry(f"{i:08d}", i, FILE)
 
     tracemalloc.start()
@@ -192,7 +190,7 @@ def test_building_a_long_manifest_holds_a_page_or_two():
         pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 16 * 2**20
+    assert peak < 12 * 2**20
 
 
 def test_disorder_across_pages_is_refused(small_pages):

@@ -11,12 +11,12 @@ from headwater.errors import FormatError, InvalidInputError
 from headwater.model.digest import Digest
 from headwater.model.entries import EMPTY, Pin, ReferenceEntry, StoredEntry
 from headwater.model.pages import decode_page, encode_page
-from tests.core.model.entries import many, manifests
+from tests.core.model.entries import manifests, many
 
 FILE = Digest.of(b"file")
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(manifests.filter(bool))
 def test_what_was_encoded_is_decoded(found):
     page = [found[path] for path in sorted(found)]
@@ -130,7 +130,7 @@ def test_a_page_that_is_too_long_is_neither_written_nor_read():
 def test_a_newer_format_is_refused_by_name():
     columns = msgspec.msgpack.decode(encode_page(many(1)))
     for newer in ([columns[0], 2, *columns[2:]], [columns[0], 7, {"paths": []}], [columns[0], 2]):
-        with pytest.raises(FormatError, match="newer Headwater.*upgrade"):
+        with pytest.raises(FormatError, match=r"newer Headwater.*upgrade"):
             decode_page(msgspec.msgpack.encode(newer))
 
 
@@ -174,7 +174,9 @@ def test_arbitrary_bytes_are_refused_and_never_crash(data):
     assert _refused(data)
 
 
-@pytest.mark.parametrize("data", [b"\xdd\xff\xff\xff\xff", b"\x9b\xdb\xff\xff\xff\xff", b"\x91" * 100_000, b"\xc6\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "data", [b"\xdd\xff\xff\xff\xff", b"\x9b\xdb\xff\xff\xff\xff", b"\x91" * 100_000, b"\xc6\xff\xff\xff\xff"]
+)
 def test_a_page_that_claims_to_be_huge_or_deep_costs_nothing(data):
     assert _refused(data)
 
