@@ -380,3 +380,44 @@ class Catalog(Protocol):
     def setting(self, key: str) -> str | None: ...
     def set_setting(self, key: str, value: str) -> None: ...
     def close(self) -> None: ...
+
+
+class CollectorCatalog(Protocol):
+    """What clean-up asks of the catalog. All ages are on the catalog's own clock.
+
+    Statements that take something away never overlap a writer's transaction, and come in short batches.
+    """
+
+    def condemn(self, *, min_age_seconds: float = 86_400, dry_run: bool = False) -> Iterator[tuple[str, int]]:
+        """(pack id, size) of packs that nothing references, nobody holds and that are old enough, condemned as they come.
+
+        References are those of published versions, drafts, and deleted versions that a running run uses.
+        """
+
+    def recheck(self, *, grace_seconds: float = 86_400) -> Iterator[tuple[str, str, int]]:
+        """Bring condemned packs that are needed again back to life; make those condemned long enough `deleting`.
+
+        Yields (pack id, key, size) of the latter, durable as `deleting`: their objects may be deleted now.
+        """
+
+    def deleting(self) -> Sequence[tuple[str, str]]:
+        """(pack id, key) of packs whose objects are to be deleted, also those an interrupted collector left."""
+
+    def gone(self, pack_ids: Collection[str]) -> None:
+        """Their objects are deleted: forget what lay in them; idempotent; packs in other states are left alone."""
+
+    def bury(self, keys: Collection[str]) -> list[str]:
+        """Of these pack keys, those no row knew, now known as `gone`: a late writer of one conflicts."""
+
+    def pages_in(self, pack_id: str) -> Sequence[bytes]:
+        """Pages and roots of standing versions that have something in this pack."""
+
+    def repoint(self, old: str, new: Collection[str], pages: Collection[bytes]) -> None:
+        """What these pages had in pack `old` is now in the live packs `new`; pages not named stay where they are.
+
+        Raises:
+            ConflictError: One of `new` is not live.
+        """
+
+    def forget(self) -> int:
+        """Drop lapsed leases with their holds, and the page lists of versions that are gone for good; how many rows."""

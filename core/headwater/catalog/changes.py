@@ -11,9 +11,7 @@ from headwater.errors import ArtifactNotFoundError, VersionNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sqlalchemy import Row
-
-    from headwater.catalog.engine import Tx
+    from headwater.catalog.engine import Row, Tx
     from headwater.model.naming import Name
 
 STATE = (
@@ -34,7 +32,7 @@ class Change:
         run: In which run, if any.
     """
 
-    def __init__(self, tx: Tx, version: Row[Any], actor: str, run: str | None = None) -> None:
+    def __init__(self, tx: Tx, version: Row, actor: str, run: str | None = None) -> None:
         self._tx, self._version, self._actor, self._run = tx, version, actor, run
         self._touched = False
 
@@ -95,7 +93,7 @@ class Change:
         ))  # fmt: skip
 
 
-def holder(tx: Tx, artifact: int, alias: str) -> Row[Any] | None:
+def holder(tx: Tx, artifact: int, alias: str) -> Row | None:
     """The version (a row of `STATE`) an alias is on."""
     return tx.row(
         f"{STATE} JOIN aliases x ON x.version = v.id WHERE x.artifact = :artifact AND x.alias = :alias",
@@ -104,7 +102,7 @@ def holder(tx: Tx, artifact: int, alias: str) -> Row[Any] | None:
 
 
 def place_alias(
-    tx: Tx, version: Row[Any], alias: str, actor: str, run: str | None, before: Row[Any] | None
+    tx: Tx, version: Row, alias: str, actor: str, run: str | None, before: Row | None
 ) -> None:
     """Put the alias on `version`; its artifact is locked, `before` is where it was."""
     tx.run(
@@ -119,7 +117,7 @@ def place_alias(
     ))  # fmt: skip
 
 
-def drop_alias(tx: Tx, before: Row[Any], alias: str, actor: str, run: str | None = None) -> None:
+def drop_alias(tx: Tx, before: Row, alias: str, actor: str, run: str | None = None) -> None:
     """Remove the alias from the version it is on; its artifact is locked."""
     tx.run("DELETE FROM aliases WHERE artifact = :artifact AND alias = :alias", artifact=before.artifact, alias=alias)
     tx.events.append(event(
@@ -128,7 +126,7 @@ def drop_alias(tx: Tx, before: Row[Any], alias: str, actor: str, run: str | None
     ))  # fmt: skip
 
 
-def locked_version(tx: Tx, uid: str) -> Row[Any]:
+def locked_version(tx: Tx, uid: str) -> Row:
     """The version's row, its artifact locked; a draft that became an older version gives that one.
 
     Raises:
@@ -145,7 +143,7 @@ def locked_version(tx: Tx, uid: str) -> Row[Any]:
     return row
 
 
-def lock_artifact_row(tx: Tx, artifact: int) -> Row[Any]:
+def lock_artifact_row(tx: Tx, artifact: int) -> Row:
     """(id, next_number, updated_at) of an artifact, locked until the transaction ends."""
     row = tx.row(
         f"SELECT id, next_number, updated_at FROM artifacts WHERE id = :id{tx.dialect.for_update}", id=artifact
@@ -154,7 +152,7 @@ def lock_artifact_row(tx: Tx, artifact: int) -> Row[Any]:
     return row
 
 
-def artifact_row(tx: Tx, name: Name) -> Row[Any]:
+def artifact_row(tx: Tx, name: Name) -> Row:
     """(id, uid, project, name, partition, type, description, tags, next_number, updated_at) of an artifact.
 
     Raises:

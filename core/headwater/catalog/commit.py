@@ -14,9 +14,7 @@ from headwater.model.records import ENDED, LogKind, Publication, Published
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy import Row
-
-    from headwater.catalog.engine import Tx
+    from headwater.catalog.engine import Row, Tx
 
 
 def commit(tx: Tx, p: Publication) -> Published:
@@ -40,7 +38,7 @@ def commit(tx: Tx, p: Publication) -> Published:
         key, kind = _reproduce(tx, p, twin, run), "reproduced"
     if run is not None and p.finish is not None:
         runs.end(tx, run, p.finish)
-    return Published(version=version_by_key(tx, key), kind=kind)  # type: ignore[arg-type]
+    return Published(version=version_by_key(tx, key), kind=kind)
 
 
 def _done_before(tx: Tx, version_id: str) -> Published | None:
@@ -53,7 +51,7 @@ def _done_before(tx: Tx, version_id: str) -> Published | None:
 
 
 # ------------------------------------------------------------------- the run
-def _run(tx: Tx, p: Publication) -> Row[Any] | None:
+def _run(tx: Tx, p: Publication) -> Row | None:
     if p.run_id is None:
         return None
     row = runs.locked(tx, p.run_id)
@@ -62,7 +60,7 @@ def _run(tx: Tx, p: Publication) -> Row[Any] | None:
     return row
 
 
-def _check_run(tx: Tx, run: Row[Any], p: Publication) -> None:
+def _check_run(tx: Tx, run: Row, p: Publication) -> None:
     runs.refuse_fenced(run, p.fence)
     if run.state in ENDED and run.state != "lost":
         raise StateError(what=f"run {run.uid} has ended ({run.state}), it logs nothing more", run=run.uid)
@@ -71,27 +69,32 @@ def _check_run(tx: Tx, run: Row[Any], p: Publication) -> None:
 
 
 # -------------------------------------------------------------- the artifact
-def ensure_artifact(tx: Tx, p: Publication) -> Row[Any]:
+def ensure_artifact(tx: Tx, p: Publication) -> Row:
     """The artifact (partition) the publication is for, made if new, locked.
 
     Raises:
         InvalidInputError: It has another type.
     """
-    for partition in {"": None, p.partition: None}:  # the artifact itself first: it fixes the type of its partitions
+    whole = _ensured(tx, p, "")  # the artifact itself first: it fixes the type of its partitions
+    if whole.type != p.type:
+        raise InvalidInputError(
+            what=f"{p.project}/{p.artifact} has the type {whole.type!r}, not {p.type!r}",
+            fix="log under another name, or with its type",
+        )
+    return _ensured(tx, p, p.partition) if p.partition else whole
+
+
+def _ensured(tx: Tx, p: Publication, partition: str) -> Row:
+    row = _artifact(tx, p, partition)
+    if row is None:
+        _insert_artifact(tx, p, partition)
         row = _artifact(tx, p, partition)
-        if row is None:
-            _insert_artifact(tx, p, partition)
-            row = _artifact(tx, p, partition)
-        assert row is not None
-        if row.type != p.type:
-            raise InvalidInputError(
-                what=f"{p.project}/{p.artifact} has the type {row.type!r}, not {p.type!r}",
-                fix="log under another name, or with its type",
-            )
+    assert row is not None
     return row
 
 
-def _artifact(tx: Tx, p: Publication, partition: str) -> Row[Any] | None:
+def _artifact(tx: Tx, p: Publication, partition: str) -> Row | None:
+    """The row, locked if it is the one whose versions are numbered."""
     lock = tx.dialect.for_update if partition == p.partition else ""
     return tx.row(
         "SELECT id, type, next_number, updated_at FROM artifacts"
@@ -108,7 +111,7 @@ def _insert_artifact(tx: Tx, p: Publication, partition: str) -> None:
     )  # fmt: skip
 
 
-def newest_twin(tx: Tx, artifact: int, root: bytes) -> Row[Any] | None:
+def newest_twin(tx: Tx, artifact: int, root: bytes) -> Row | None:
     """The artifact's newest version, if it has this content."""
     newest = tx.row(
         f"{STATE} WHERE v.artifact = :artifact AND v.state = 'published' ORDER BY v.number DESC LIMIT 1",
@@ -117,7 +120,7 @@ def newest_twin(tx: Tx, artifact: int, root: bytes) -> Row[Any] | None:
     return newest if newest is not None and bytes(newest.root) == root else None
 
 
-def _earlier_attempts(tx: Tx, artifact: int, p: Publication, run: Row[Any] | None) -> Row[Any] | None:
+def _earlier_attempts(tx: Tx, artifact: int, p: Publication, run: Row | None) -> Row | None:
     """What an earlier attempt under the same key logged to this artifact, if it has this content."""
     if run is None:
         return None
@@ -130,7 +133,7 @@ def _earlier_attempts(tx: Tx, artifact: int, p: Publication, run: Row[Any] | Non
 
 
 # --------------------------------------------------------------- a new version
-def _create(tx: Tx, p: Publication, artifact: Row[Any], run: Row[Any] | None) -> int:
+def _create(tx: Tx, p: Publication, artifact: Row, run: Row | None) -> int:
     _prove(tx, p)
     at = max(tx.now, artifact.updated_at)  # a clock that jumped back does not reorder an artifact's versions
     key = _insert_version(tx, p, artifact.id, run, at)
@@ -143,7 +146,7 @@ def _create(tx: Tx, p: Publication, artifact: Row[Any], run: Row[Any] | None) ->
     return key
 
 
-def _insert_version(tx: Tx, p: Publication, artifact: int, run: Row[Any] | None, at: int) -> int:
+def _insert_version(tx: Tx, p: Publication, artifact: int, run: Row | None, at: int) -> int:
     key: int = tx.value(
         "INSERT INTO versions (uid, artifact, state, root, n_entries, stored_size, referenced_size, codec, metadata,"
         " description, tags, created_at, created_by, run, expires_at, pending_aliases) VALUES (:uid, :artifact,"
@@ -161,7 +164,8 @@ def _insert_version(tx: Tx, p: Publication, artifact: int, run: Row[Any] | None,
 def number(tx: Tx, key: int, artifact: int, actor: str, aliases: Iterable[str]) -> None:
     """Publish a version row under the next number of its (locked) artifact."""
     locked = lock_artifact_row(tx, artifact)
-    at = max(tx.now, locked.updated_at + 1)  # strictly rising: looking back at a time has one answer
+    # Strictly rising within an artifact, whatever the clock does: looking back at a time has one answer.
+    at = max(tx.now, locked.updated_at + min(locked.next_number, 1))
     tx.run(
         "UPDATE versions SET state = 'published', number = :number, published_at = :at, expires_at = NULL,"
         " pending_aliases = '[]' WHERE id = :id",
@@ -177,7 +181,7 @@ def number(tx: Tx, key: int, artifact: int, actor: str, aliases: Iterable[str]) 
     remember_for_group(tx, row.run, row, aliases)
 
 
-def log(tx: Tx, run: Row[Any], version: int, role: str | None, kind: LogKind, at: int) -> bool:
+def log(tx: Tx, run: Row, version: int, role: str | None, kind: LogKind, at: int) -> bool:
     """Draw a log edge; whether it is new."""
     return tx.run(
         "INSERT INTO logs (run, version, role, kind, fence, at) VALUES (:run, :version, :role, :kind, :fence, :at)"
@@ -186,7 +190,7 @@ def log(tx: Tx, run: Row[Any], version: int, role: str | None, kind: LogKind, at
     ) > 0  # fmt: skip
 
 
-def _derive(tx: Tx, p: Publication, key: int, run: Row[Any] | None) -> None:
+def _derive(tx: Tx, p: Publication, key: int, run: Row | None) -> None:
     if p.derived_from is None:
         if run is not None:
             tx.run(
@@ -204,7 +208,7 @@ def _derive(tx: Tx, p: Publication, key: int, run: Row[Any] | None) -> None:
 
 
 # ------------------------------------------------------- an equal version again
-def _reproduce(tx: Tx, p: Publication, twin: Row[Any], run: Row[Any] | None) -> int:
+def _reproduce(tx: Tx, p: Publication, twin: Row, run: Row | None) -> int:
     """The version `twin` is what was logged: an edge, and what came with it as an edit."""
     newest = newest_twin(tx, twin.artifact, p.root) is not None
     tx.run("INSERT INTO reproductions (uid, version) VALUES (:uid, :version)", uid=p.version_id, version=twin.id)
@@ -225,7 +229,7 @@ def _reproduce(tx: Tx, p: Publication, twin: Row[Any], run: Row[Any] | None) -> 
     return int(twin.id)
 
 
-def _was_here(tx: Tx, version: Row[Any], alias: str) -> bool:
+def _was_here(tx: Tx, version: Row, alias: str) -> bool:
     return tx.value(
         "SELECT 1 FROM events WHERE version = :version AND kind = 'alias.set' AND label = :alias LIMIT 1",
         version=version.id, alias=alias,
@@ -288,7 +292,7 @@ def _lost(uids: Iterable[str]) -> ConflictError:
 
 
 # ---------------------------------------------------------------------- groups
-def remember_for_group(tx: Tx, run: int | None, version: Row[Any], aliases: Iterable[str]) -> None:
+def remember_for_group(tx: Tx, run: int | None, version: Row, aliases: Iterable[str]) -> None:
     """Inside the run's group, `latest` and the aliases set now mean this version from here on."""
     group = None if run is None else tx.value("SELECT grp FROM runs WHERE id = :run", run=run)
     if group is None:
@@ -309,7 +313,7 @@ def _run_uid(tx: Tx, run: int | None) -> str | None:
     return uid
 
 
-def _announce(tx: Tx, version: Row[Any], kind: str, actor: str, run: str | None = None) -> None:
+def _announce(tx: Tx, version: Row, kind: str, actor: str, run: str | None = None) -> None:
     details: Mapping[str, Any] = {"digest": f"blake3:{bytes(version.root).hex()}", "type": version.type}
     tx.events.append(event(
         kind, project=version.project, actor=actor, artifact=version.artifact, version=version.id,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Engine
 
-NETWORK = frozenset("nfs nfs4 cifs smb3 smbfs 9p afs ceph glusterfs lustre beegfs gpfs fuse.sshfs fuse.s3fs".split())
+NETWORK = frozenset(["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs", "gpfs", "fuse.sshfs", "fuse.s3fs"])
 """File systems on which SQLite's write-ahead log (shared memory) does not work."""
 
 _LOCK_TIMEOUT = "100ms"

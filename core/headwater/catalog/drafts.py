@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headwater.catalog.rows import event
 from headwater.errors import StateError, VersionNotFoundError
@@ -10,9 +10,7 @@ from headwater.errors import StateError, VersionNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Row
-
-    from headwater.catalog.engine import Tx
+    from headwater.catalog.engine import Row, Tx
 
 _SELECT = (
     "SELECT v.id, v.uid, v.state, v.artifact, v.expires_at, a.project FROM versions v"
@@ -53,7 +51,7 @@ def discard_named(tx: Tx, uids: Sequence[str], actor: str) -> None:
     _discard(tx, [row for row in rows if row.state == "draft"], actor, "on request")
 
 
-def _discard(tx: Tx, rows: Sequence[Row[Any]], actor: str, why: str) -> None:
+def _discard(tx: Tx, rows: Sequence[Row], actor: str, why: str) -> None:
     for row in rows:
         tx.run("UPDATE versions SET state = 'discarded', deleted_at = :now, deleted_by = :actor WHERE id = :id",
                now=tx.now, actor=actor, id=row.id)  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headwater.catalog.rows import RUN, VERSION, moment, run_record, version_record, aliases_of
+from headwater.catalog.rows import RUN, VERSION, aliases_of, moment, run_record, version_record
 from headwater.catalog.search import find_runs
 from headwater.errors import RunNotFoundError, StateError, VersionNotFoundError
 from headwater.model.records import LogEdge, RunRecord, UseEdge
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from sqlalchemy import Row
-
-    from headwater.catalog.engine import Database, Tx
+    from headwater.catalog.engine import Database, Row, Tx
     from headwater.model.records import Query
 
 
@@ -44,10 +42,10 @@ class Edges:
     def users(self, version_id: str, query: Query) -> builtins.list[tuple[RunRecord, str | None]]:
         def work(tx: Tx) -> list[tuple[RunRecord, str | None]]:
             version = followed(tx, version_id)
-            roles = dict(tx.rows(  # one role is enough to say how; a run with two roles is listed once
+            roles: dict[str, str] = dict(tx.rows(  # one role is enough to say how; a run with two roles is listed once
                 "SELECT r.uid, min(u.role) FROM uses u JOIN runs r ON r.id = u.run WHERE u.version = :v GROUP BY r.uid",
                 v=version,
-            ))  # type: ignore[arg-type]  # fmt: skip
+            ))  # fmt: skip
             return [(run, roles[run.id] or None) for run in find_runs(tx, query, using=version)]
 
         return self._db.read(work)
@@ -59,7 +57,7 @@ class Edges:
                 " ORDER BY e.at, e.kind, r.id",
                 v=followed(tx, version_id),
             )  # fmt: skip
-            return [(run_record(row[:-2], tx.now), row[-2] or None, row[-1]) for row in rows]  # type: ignore[arg-type]
+            return [(run_record(row[:-2], tx.now), row[-2] or None, row[-1]) for row in rows]
 
         return self._db.read(work)
 
@@ -92,7 +90,7 @@ def _record_uses(tx: Tx, run_id: str, uses: Sequence[tuple[str, str | None, str]
     )
 
 
-def _edges(tx: Tx, run_id: str, table: str, column: str) -> list[tuple[Row[Any], Any]]:
+def _edges(tx: Tx, run_id: str, table: str, column: str) -> list[tuple[Row, Any]]:
     run = tx.value("SELECT id FROM runs WHERE uid = :uid", uid=run_id)
     if run is None:
         raise RunNotFoundError(id=run_id)
@@ -103,6 +101,6 @@ def _edges(tx: Tx, run_id: str, table: str, column: str) -> list[tuple[Row[Any],
         run=run,
     )  # fmt: skip
     aliases = aliases_of(tx, [row[0] for row in rows])
-    return [(row, version_record(row[:-3], aliases.get(row[0], ()))) for row in rows]  # type: ignore[arg-type]
+    return [(row, version_record(row[:-3], aliases.get(row[0], ()))) for row in rows]
 
 

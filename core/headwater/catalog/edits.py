@@ -40,8 +40,8 @@ def edit_version(
             raise _moved("description", row.description)
         change.description(wanted)
     if "tags" in changes:
-        wanted = {check_part(tag, "tag") for tag in changes["tags"]}
-        change.tags(_merged_set(set(names(row.tags)), set(base.tags), wanted))
+        tags = {check_part(tag, "tag") for tag in changes["tags"]}
+        change.tags(_merged_set(set(names(row.tags)), set(base.tags), tags))
     if "aliases" in changes:
         _edit_aliases(tx, change, row.id, base, changes["aliases"])
     change.done()

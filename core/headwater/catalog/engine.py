@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, TextClause, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -37,9 +37,11 @@ from headwater.model.digest import Digest
 from headwater.model.keys import format_ulid
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine, Row
+    from sqlalchemy import URL, Engine
 
 T = TypeVar("T")
+Row: TypeAlias = Any
+"""A row of a result: columns by position and by name. SQLAlchemy types only rows of statements that it built."""
 
 TRIES = 8
 """How often a transaction is tried before its failure is the caller's."""
@@ -76,11 +78,11 @@ class Tx:
             self._now = self._clock() if self._clock else self.dialect.clock(self.conn)
         return self._now
 
-    def rows(self, statement: str, **values: Any) -> Sequence[Row[Any]]:
+    def rows(self, statement: str, **values: Any) -> Sequence[Row]:
         """All rows of a query."""
         return self.conn.execute(_sql(statement), values).fetchall()
 
-    def row(self, statement: str, **values: Any) -> Row[Any] | None:
+    def row(self, statement: str, **values: Any) -> Row | None:
         """The first row of a query, or None."""
         return self.conn.execute(_sql(statement), values).fetchone()
 
@@ -98,7 +100,7 @@ class Tx:
         if rows:
             self.conn.execute(_sql(statement), rows)
 
-    def rows_having(self, statement: str, column: str, members: Sequence[Any], **values: Any) -> Iterator[Row[Any]]:
+    def rows_having(self, statement: str, column: str, members: Sequence[Any], **values: Any) -> Iterator[Row]:
         """Rows of `statement`, whose `{having}` restricts `column` to `members`, however many they are."""
         for start in range(0, len(members), SLICE):
             having, marks = self.dialect.having(column, members[start : start + SLICE])
@@ -124,6 +126,7 @@ class Database:
         self._engine: Engine | None = None
         self._abandoned: list[Engine] = []
         self._foreign = False
+        self._lock_file: IO[bytes] | None = None
         self._renew_locks()
         if self.path is not None:
             refuse_network(self.path)
@@ -285,7 +288,7 @@ class Database:
     def _renew_locks(self) -> None:
         self._mine = threading.RLock()  # threads of this process, in front of the lock file
         self._starting = threading.Lock()
-        self._lock_file: IO[bytes] | None = None
+        self._lock_file = None
 
     def _after_fork(self) -> None:
         if self._engine is not None:
@@ -331,7 +334,7 @@ def _file(url: URL) -> Path | None:
 
 def _open_lock(path: Path) -> IO[bytes]:
     try:
-        return open(f"{path}.lock", "ab")  # noqa: SIM115  kept open: a lock per process, not per transaction
+        return open(f"{path}.lock", "ab")
     except PermissionError as error:
         raise AccessError(what="the catalog cannot be written to", where=str(path)) from error
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headwater.catalog.rows import load, moment
 from headwater.errors import InvalidInputError
@@ -11,9 +11,7 @@ from headwater.model.records import Event
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from sqlalchemy import Row
-
-    from headwater.catalog.engine import Database, Tx
+    from headwater.catalog.engine import Database, Row, Tx
 
 SELECT = (
     "SELECT e.cursor, e.at, e.kind, e.project, a.name, a.partition, v.uid, v.number, e.run, e.actor, e.details"
@@ -69,7 +67,7 @@ class Events:
         self._db.write(work)
 
 
-def event_record(row: Row[Any]) -> Event:
+def event_record(row: Row) -> Event:
     """One row of `SELECT`."""
     cursor, at, kind, project, artifact, partition, version, number, run, actor, details = row
     return Event(

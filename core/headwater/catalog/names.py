@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headwater.catalog.changes import artifact_row
 from headwater.catalog.rows import maybe_moment, microseconds, version_by_key
@@ -13,9 +13,7 @@ from headwater.model.naming import LATEST
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import Row
-
-    from headwater.catalog.engine import Database, Tx
+    from headwater.catalog.engine import Database, Row, Tx
     from headwater.model.naming import Name
     from headwater.model.records import VersionRecord
 
@@ -86,7 +84,7 @@ def _resolve(tx: Tx, name: Name, artifact: int, at: int | None) -> int:
     return int(row.id)
 
 
-def _newest(tx: Tx, artifact: int, at: int | None) -> Row[Any] | None:
+def _newest(tx: Tx, artifact: int, at: int | None) -> Row | None:
     if at is None:
         return tx.row(
             f"{_FACTS} WHERE artifact = :artifact AND state = 'published' ORDER BY number DESC LIMIT 1",
@@ -99,7 +97,7 @@ def _newest(tx: Tx, artifact: int, at: int | None) -> Row[Any] | None:
     )  # fmt: skip
 
 
-def _by_digest(tx: Tx, artifact: int, root: bytes, at: int | None) -> Row[Any] | None:
+def _by_digest(tx: Tx, artifact: int, root: bytes, at: int | None) -> Row | None:
     then = "" if at is None else " AND published_at <= :at AND (deleted_at IS NULL OR deleted_at > :at)"
     return tx.row(
         f"{_FACTS} WHERE artifact = :artifact AND root = :root AND number IS NOT NULL{then}"
@@ -108,7 +106,7 @@ def _by_digest(tx: Tx, artifact: int, root: bytes, at: int | None) -> Row[Any] |
     )  # fmt: skip
 
 
-def _by_alias(tx: Tx, artifact: int, alias: str, at: int | None) -> Row[Any] | None:
+def _by_alias(tx: Tx, artifact: int, alias: str, at: int | None) -> Row | None:
     if at is None:
         return tx.row(
             f"{_FACTS} WHERE id = (SELECT version FROM aliases WHERE artifact = :artifact AND alias = :alias)",

@@ -46,7 +46,11 @@ class Packs:
         return f"{format_ulid(now // 1000, os.urandom(10))} {owner}"
 
     def renew_leases(self, leases: Collection[str]) -> None:
-        self._db.write(lambda tx: [renew(tx, lease) for lease in sorted(leases)])
+        def work(tx: Tx) -> None:
+            for lease in sorted(leases):
+                renew(tx, lease)
+
+        self._db.write(work)
 
     def close_lease(self, lease: str) -> None:
         def work(tx: Tx) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headwater.catalog.changes import STATE, Change, lock_artifact_row
 from headwater.catalog.commit import log, newest_twin, number, remember_for_group
@@ -14,9 +14,7 @@ from headwater.model.records import Published
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Row
-
-    from headwater.catalog.engine import Tx
+    from headwater.catalog.engine import Row, Tx
 
 
 def publish(tx: Tx, uids: Sequence[str], aliases: Mapping[str, Sequence[str]], actor: str) -> list[Published]:
@@ -57,7 +55,7 @@ def _one(tx: Tx, uid: str, aliases: Sequence[str], actor: str) -> Published:
     return Published(version=version_by_key(tx, twin.id), kind="reproduced")
 
 
-def _become(tx: Tx, draft: Row[Any], twin: Row[Any], aliases: set[str], actor: str) -> None:
+def _become(tx: Tx, draft: Row, twin: Row, aliases: set[str], actor: str) -> None:
     """The draft is what `twin` is already: its edges become edges of `twin`."""
     tx.run(
         "UPDATE versions SET state = 'discarded', became = :twin, deleted_at = :now, deleted_by = :actor,"

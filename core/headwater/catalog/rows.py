@@ -7,16 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from headwater.errors import InvalidInputError
-from headwater.model.digest import Digest
 from headwater.model.naming import LATEST
 from headwater.model.records import ArtifactRecord, RunRecord, VersionRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy import Row
-
-    from headwater.catalog.engine import Tx
+    from headwater.catalog.engine import Row, Tx
 
 SECOND = 1_000_000
 """Times are kept in microseconds."""
@@ -80,13 +77,13 @@ def names(text: str) -> tuple[str, ...]:
     return () if text == "[]" else tuple(json.loads(text))
 
 
-def version_records(tx: Tx, rows: Sequence[Row[Any]]) -> list[VersionRecord]:
+def version_records(tx: Tx, rows: Sequence[Row]) -> list[VersionRecord]:
     """Rows of `VERSION` as records, with their aliases."""
     aliases = aliases_of(tx, [row[0] for row in rows])
     return [version_record(row, aliases.get(row[0], ())) for row in rows]
 
 
-def version_record(row: Row[Any], aliases: Sequence[str]) -> VersionRecord:
+def version_record(row: Row, aliases: Sequence[str]) -> VersionRecord:
     """One row of `VERSION`, and the aliases stored for it."""
     (_, uid, project, artifact, partition, kind, number, state, root, n_entries, stored, referenced, codec, tags,
      metadata, description, revision, created_at, created_by, run, published_at, expires_at, deleted_at,
@@ -118,7 +115,7 @@ def version_by_key(tx: Tx, key: int) -> VersionRecord:
     return version_records(tx, tx.rows(f"SELECT {VERSION} FROM {VERSIONS} WHERE v.id = :key", key=key))[0]
 
 
-def run_record(row: Row[Any], now: int) -> RunRecord:
+def run_record(row: Row, now: int) -> RunRecord:
     """One row of `RUN`; a running one whose lease lapsed shows as lost."""
     (_, uid, key, attempt, project, name, group, parent, state, config, summary, links, code, actor, host, pid, error,
      fence, started_at, finished_at, lease_until, cached_from) = row  # fmt: skip
@@ -132,7 +129,7 @@ def run_record(row: Row[Any], now: int) -> RunRecord:
     )  # fmt: skip
 
 
-def artifact_record(row: Row[Any]) -> ArtifactRecord:
+def artifact_record(row: Row) -> ArtifactRecord:
     """One row of (uid, project, name, partition, type, description, tags, n, partitions, latest, created, updated)."""
     uid, project, name, partition, kind, description, tags, n, partitions, latest, created_at, updated_at = row
     return ArtifactRecord(

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Mapping
 
-    from sqlalchemy import Row
-
-    from headwater.catalog.engine import Tx
+    from headwater.catalog.engine import Row, Tx
     from headwater.model.records import Query
 
 LEASE = 3 * 60 * SECOND
@@ -121,12 +119,12 @@ class Runs(Edges):
         return self._db.write(work)
 
 
-def locked(tx: Tx, uid: str) -> Row[Any] | None:
+def locked(tx: Tx, uid: str) -> Row | None:
     """The run's row, locked until the transaction ends."""
     return tx.row(f"{_SELECT} WHERE r.uid = :uid{tx.dialect.for_update}", uid=uid)
 
 
-def _by_key(tx: Tx, key: int) -> Row[Any]:
+def _by_key(tx: Tx, key: int) -> Row:
     row = tx.row(f"{_SELECT} WHERE r.id = :key", key=key)
     assert row is not None
     return row
@@ -176,7 +174,7 @@ def _second(tx: Tx, opening: RunOpening, attempt: int) -> RunRecord:
     )
 
 
-def _take(tx: Tx, row: Row[Any], opening: RunOpening) -> None:
+def _take(tx: Tx, row: Row, opening: RunOpening) -> None:
     """Find the run again, or take it over from an older executor (which is fenced)."""
     if row.key != opening.key:
         raise ConflictError(what=f"run {row.uid} has the key {row.key}, not {opening.key}")
@@ -199,7 +197,7 @@ def _take(tx: Tx, row: Row[Any], opening: RunOpening) -> None:
         tx.events.append(_event("run.resumed", opening, row.uid, was=row.state, fence=row.fence + (not same)))
 
 
-def superseded(tx: Tx, row: Row[Any]) -> bool:
+def superseded(tx: Tx, row: Row) -> bool:
     """Whether a later attempt of the same key was opened."""
     later = tx.value("SELECT 1 FROM runs WHERE key = :key AND attempt > :n LIMIT 1", key=row.key, n=row.attempt)
     return later is not None
@@ -218,7 +216,7 @@ def _supersede(tx: Tx, opening: RunOpening, attempt: int) -> None:
         tx.run("UPDATE runs SET fence = fence + 1 WHERE id = :id", id=row.id)
 
 
-def refuse_fenced(row: Row[Any], fence: int | None) -> None:
+def refuse_fenced(row: Row, fence: int | None) -> None:
     """Raise StateError if the caller holds an older fence of the run than its newest executor."""
     if fence is not None and fence != row.fence:
         raise StateError(
@@ -227,7 +225,7 @@ def refuse_fenced(row: Row[Any], fence: int | None) -> None:
         )  # fmt: skip
 
 
-def come_back(tx: Tx, row: Row[Any]) -> None:
+def come_back(tx: Tx, row: Row) -> None:
     """The owner shows itself: extend the lease; a lost run runs again."""
     tx.run(
         "UPDATE runs SET state = 'running', lease_until = :until, finished_at = NULL, error = NULL WHERE id = :id",
@@ -237,7 +235,7 @@ def come_back(tx: Tx, row: Row[Any]) -> None:
         tx.events.append(event("run.resumed", project=row.project, actor=row.actor, run=row.uid, was="lost"))
 
 
-def end(tx: Tx, row: Row[Any], state: RunState, *, error: str | None = None, cached_from: str | None = None) -> None:
+def end(tx: Tx, row: Row, state: RunState, *, error: str | None = None, cached_from: str | None = None) -> None:
     """End a locked run; a run that is `lost` may still learn its true end.
 
     Raises:
@@ -262,7 +260,7 @@ def end(tx: Tx, row: Row[Any], state: RunState, *, error: str | None = None, cac
     ))  # fmt: skip
 
 
-def _merge(tx: Tx, row: Row[Any], field: str, new: Mapping[str, Any]) -> None:
+def _merge(tx: Tx, row: Row, field: str, new: Mapping[str, Any]) -> None:
     whole = merged(load(getattr(row, field)), dict(new))
     tx.run(f"UPDATE runs SET {field} = :value WHERE id = :id", value=dump(whole, field), id=row.id)
     if field in ("config", "summary"):

@@ -10,11 +10,11 @@ from headwater.catalog.rows import (
     RUN,
     VERSION,
     VERSIONS,
+    aliases_of,
     artifact_record,
     microseconds,
     run_record,
     version_record,
-    aliases_of,
 )
 from headwater.errors import InvalidInputError
 from headwater.model.digest import Digest
@@ -23,9 +23,7 @@ from headwater.model.naming import LATEST
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Row
-
-    from headwater.catalog.engine import Tx
+    from headwater.catalog.engine import Row, Tx
     from headwater.model.records import ArtifactRecord, Query, RunRecord, VersionRecord
 
 ARTIFACT = (
@@ -44,6 +42,7 @@ _NEWEST = (
     "(v.state = 'published' AND v.number = (SELECT max(n.number) FROM versions n"
     " WHERE n.artifact = v.artifact AND n.state = 'published'))"
 )
+_NOTHING = "NULL"
 _RUN_STATE = "(CASE WHEN r.state = 'running' AND r.lease_until < :clock THEN 'lost' ELSE r.state END)"
 
 
@@ -111,7 +110,7 @@ def find_versions(tx: Tx, query: Query, *, drafts: bool = False, deleted: bool =
                        " AND g.grp = :grp)", grp=query.group)  # fmt: skip
     rows = search.rows(VERSION, "published" if query.artifact is not None else None)
     aliases = aliases_of(tx, [row[0] for row in rows])
-    return [version_record(row[:-3], aliases.get(row[0], ())) for row in rows]  # type: ignore[arg-type]
+    return [version_record(row[:-3], aliases.get(row[0], ())) for row in rows]
 
 
 def find_runs(tx: Tx, query: Query, *, using: int | None = None) -> list[RunRecord]:
@@ -122,7 +121,7 @@ def find_runs(tx: Tx, query: Query, *, using: int | None = None) -> list[RunReco
         search.require("r.id IN (SELECT run FROM uses WHERE version = :using)", using=using)
     if query.artifact is not None or query.type is not None:
         raise InvalidInputError(what="runs have no artifact and no type", fix="search versions, or use project and group")
-    return [run_record(row[:-3], tx.now) for row in search.rows(RUN)]  # type: ignore[arg-type]
+    return [run_record(row[:-3], tx.now) for row in search.rows(RUN)]
 
 
 def find_artifacts(tx: Tx, query: Query) -> list[ArtifactRecord]:
@@ -130,7 +129,7 @@ def find_artifacts(tx: Tx, query: Query) -> list[ArtifactRecord]:
     search = Search(tx, _ARTIFACTS, query)
     search.only(("a.project", query.project), ("a.type", query.type), ("a.name", query.artifact),
                 ("a.partition", query.partition or ""))  # fmt: skip
-    return [artifact_record(row[:-3]) for row in search.rows(ARTIFACT, "name")]  # type: ignore[arg-type]
+    return [artifact_record(row[:-3]) for row in search.rows(ARTIFACT, "name")]
 
 
 class Search:
@@ -161,11 +160,11 @@ class Search:
             if value is not None:
                 self._conditions.append(f"{column} = {self._bind(value)}")
 
-    def rows(self, columns: str, default: str | None = None) -> Sequence[Row[Any]]:
+    def rows(self, columns: str, default: str | None = None) -> Sequence[Row]:
         """The rows, with three columns more: rank, number and text of what they are ordered by."""
         subject, key = self._subject, f"{self._subject.alias}.id"
         order = self._query.order or (default and (default if default == "name" else f"-{default}"))
-        rank, number, text, join, down = self._order(order) if order else ("0", "NULL", "NULL", "", True)
+        rank, number, text, join, down = self._order(order) if order else ("0", _NOTHING, _NOTHING, "", True)
         direction = "DESC" if down else "ASC"
         head = f"SELECT {columns}, {rank}, {number}, {text} FROM {subject.source}{join}"
         if ":clock" in head or any(":clock" in condition for condition in self._conditions):
@@ -173,7 +172,8 @@ class Search:
         if self._query.after is not None:
             self._after(f"SELECT {rank}, {number}, {text}, {key} FROM {subject.source}{join}", (rank, number, text), down)
         where = f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
-        by = f"{key} DESC" if not order else f"{rank}, {number} {direction}, {text} {direction}, {key} DESC"
+        sorted_by = [f"{column} {direction}" for column in (number, text) if column != _NOTHING]
+        by = ", ".join([rank, *sorted_by, f"{key} DESC"] if order else [f"{key} DESC"])
         limit = "" if self._query.limit is None else f" LIMIT {self._bind(int(self._query.limit))}"
         return self._tx.rows(f"{head}{where} ORDER BY {by}{limit}", **self._values)
 
@@ -267,8 +267,8 @@ class Search:
         if field in self._subject.fields:
             column, kind = self._subject.fields[field]
             rank = f"(CASE WHEN {column} IS NULL THEN 3 ELSE 0 END)"
-            empty = "CAST(NULL AS BIGINT)"
-            return (rank, empty, column, "", down) if kind in ("text", "digest") else (rank, column, "NULL", "", down)
+            worded = kind in ("text", "digest")
+            return rank, _NOTHING if worded else column, column if worded else _NOTHING, "", down
         self._check_path(field, None)
         owner, table = str(self._subject.facts).removesuffix("_facts"), self._subject.facts
         path, key = self._bind(field), f"{self._subject.alias}.id"

