@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import random
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from headwater.errors import StorageError
 from headwater.model.records import BlobKind, SealedPack
 from headwater.ports import ObjectStore, PackCatalog
-from headwater.store.packs import PackWriter
+from headwater.store.packs import PackWriter, Prepared, new_buffer, prepare
 from headwater.store.ulids import new_ulid
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class BlobWriter:
         self._waiting: dict[bytes, _Metadata] = {}
         self._waiting_size = 0
         self._flying: deque[tuple[Task, SealedPack]] = deque()
+        self._buffers: dict[str, mmap.mmap] = {}
+        self._spare: list[mmap.mmap] = []
+        """Buffers of packs that are stored."""
         self._own: dict[bytes, str] = {}
         """Blob → pack, for packs that are not sealed yet, so that the catalog does not know them."""
         self.sent_bytes = 0
@@ -88,27 +92,33 @@ class BlobWriter:
             found.update(self._packs.hold_blobs(ask[at : at + _LOOKUPS], self._lease))
         return found
 
-    def place(self, blobs: Mapping[bytes, Buffer]) -> dict[bytes, str]:
+    def place(self, blobs: Mapping[bytes, Prepared | memoryview]) -> dict[bytes, str]:
         """See that the store gets these blobs; name → the pack each is in.
 
         Raises:
             StorageError, AccessError: A pack could not be PUT, this one or an earlier one.
         """
         found = self.held(blobs)
-        for name, raw in blobs.items():
+        for name, blob in blobs.items():
             if name not in found:
-                found[name] = self._add(name, raw)
+                found[name] = self._add(name, blob)
         return found
 
-    def _add(self, name: bytes, raw: Buffer) -> str:
-        pack = self._data = self._data or PackWriter(new_ulid())
-        pack.add(name, raw)
+    def _add(self, name: bytes, blob: Prepared | memoryview) -> str:
+        pack = self._data = self._data or self._new_pack()
+        pack.add_prepared(name, prepare(blob) if isinstance(blob, memoryview) else blob)
         self._own[name] = pack.pack_id
         self.sent_blobs += 1
         if pack.full:
             self._data = None
             self._ship(pack)
         return pack.pack_id
+
+    def _new_pack(self) -> PackWriter:
+        buffer = self._spare.pop() if self._spare else new_buffer()
+        pack = PackWriter(new_ulid(), buffer)
+        self._buffers[pack.pack_id] = buffer
+        return pack
 
     def add_manifest(self, name: bytes, raw: bytes, kind: BlobKind, use: set[str]) -> None:
         """Send a page, root or chunk list; `use` learns its pack's id by `finish` at the latest."""
@@ -123,7 +133,7 @@ class BlobWriter:
 
     def _pack_waiting(self, pack: PackWriter | None) -> PackWriter | None:
         for blob in self._waiting.values():
-            pack = pack or PackWriter(new_ulid())
+            pack = pack or self._new_pack()
             pack.add(blob.name, blob.raw, blob.kind)
             blob.use.add(pack.pack_id)
             self.sent_blobs += 1
@@ -144,7 +154,9 @@ class BlobWriter:
             if pack is not None:
                 self._ship(pack)
         self._data = self._manifest = None
-        return tuple(self._land(len(self._flying)))
+        landed = tuple(self._land(len(self._flying)))
+        self._spare.clear()
+        return landed
 
     # -- packs on their way ------------------------------------------------------
     def _ship(self, pack: PackWriter) -> None:
@@ -161,6 +173,7 @@ class BlobWriter:
         while self._flying and (len(landed) < at_least or self._flying[0][0].done()):
             task, sealed = self._flying.popleft()
             task.result()
+            self._spare.append(self._buffers.pop(sealed.pack_id))
             landed.append(sealed)
         return landed
 

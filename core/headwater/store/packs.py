@@ -9,10 +9,11 @@ the law for every byte.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Callable
 from operator import itemgetter, lt
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
 from headwater.errors import DigestMismatchError, FormatError, InvalidInputError
@@ -54,17 +55,25 @@ class PackWriter:
 
     Args:
         pack_id: A new ULID.
+        buffer: From `new_buffer`; may be used for another pack once this one's bytes are stored.
     """
 
-    def __init__(self, pack_id: str) -> None:
+    def __init__(self, pack_id: str, buffer: mmap.mmap | None = None) -> None:
         self.pack_id = check_ulid(pack_id)
-        self._data = bytearray(_sealed(_HEADER, _MAGIC, FORMAT, pack_id.encode()))
+        self._buffer = memoryview(new_buffer() if buffer is None else buffer)
+        self._end = 0
         self._rows: dict[bytes, BlobRow] = {}
+        self._append(_sealed(_HEADER, _MAGIC, FORMAT, pack_id.encode()))
+
+    def _append(self, data: Buffer) -> None:
+        end = self._end + memoryview(data).nbytes
+        self._buffer[self._end : end] = memoryview(data).cast("B")
+        self._end = end
 
     @property
     def size(self) -> int:
         """Bytes so far, with what `finish` will add."""
-        return len(self._data) + len(self._rows) * _ROW.size + _TRAILER.size
+        return self._end + len(self._rows) * _ROW.size + _TRAILER.size
 
     @property
     def n_blobs(self) -> int:
@@ -82,29 +91,65 @@ class PackWriter:
         Raises:
             InvalidInputError: The blob is over 48 MiB, or the pack cannot take it; nothing was added.
         """
+        return self.add_prepared(name, prepare(raw, compress=compress), kind)
+
+    def add_prepared(self, name: bytes, blob: Prepared, kind: BlobKind = "data") -> BlobRow:
+        """As `add`, for what another thread has prepared."""
         if name in self._rows:
             return self._rows[name]
-        size = memoryview(raw).nbytes
-        if len(name) != SIZE or size > MAX_BLOB:
-            raise InvalidInputError(what=f"a blob has a name of {SIZE} bytes and up to {MAX_BLOB} bytes, not {size}")
-        compression, stored = zstd.compress(raw) if compress else (zstd.NONE, raw)
-        length = memoryview(stored).nbytes
+        length = memoryview(blob.stored).nbytes
+        if len(name) != SIZE or blob.raw > MAX_BLOB:
+            raise InvalidInputError(
+                what=f"a blob has a name of {SIZE} bytes and up to {MAX_BLOB} bytes, not {len(name)} and {blob.raw}"
+            )
         if self.n_blobs >= MAX_BLOBS or self.size + length + _BLOB.size + _ROW.size > MAX_SIZE:
             raise InvalidInputError(what=f"the pack cannot take {length} bytes more", fix="finish it first")
-        self._data += _sealed(_BLOB, _RECORD, _KINDS.index(kind), compression, 0, length, size, name, crc32(stored))
+        self._append(_sealed(_BLOB, _RECORD, _KINDS.index(kind), blob.compression, 0, length, blob.raw, name, blob.crc))
         row = BlobRow(
-            name=bytes(name), offset=len(self._data), stored=length, raw=size, compression=compression, kind=kind
+            name=bytes(name), offset=self._end, stored=length, raw=blob.raw, compression=blob.compression, kind=kind
         )
-        self._data += stored
+        self._append(blob.stored)
         self._rows[row.name] = row
         return row
 
     def finish(self) -> tuple[Buffer, SealedPack]:
-        """The pack's bytes, ready to PUT, and its rows by offset. The writer must not be used again."""
+        """The pack's bytes, ready to PUT, and its rows by offset. The writer must not be used again.
+
+        The bytes are a view of the writer's buffer: page-aligned, so that a file store can write them directly.
+        """
         index = b"".join(_pack_row(self._rows[name]) for name in sorted(self._rows))
-        self._data += index
-        self._data += _sealed_trailer(self.pack_id, len(self._rows), index)
-        return self._data, SealedPack(pack_id=self.pack_id, size=len(self._data), rows=tuple(self._rows.values()))
+        self._append(index)
+        self._append(_sealed_trailer(self.pack_id, len(self._rows), index))
+        sealed = SealedPack(pack_id=self.pack_id, size=self._end, rows=tuple(self._rows.values()))
+        return self._buffer[: self._end], sealed
+
+
+def new_buffer() -> mmap.mmap:
+    """Memory for one pack, taken from the system page by page as it fills.
+
+    Meant to be used again: fresh memory costs more than the copy into it (measured on a virtual machine,
+    32 MiB: 22 ms into fresh memory, 3.5 ms into used).
+    """
+    if hasattr(mmap, "MAP_PRIVATE"):  # the default is shared with forked children
+        return mmap.mmap(-1, MAX_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return mmap.mmap(-1, MAX_SIZE)
+
+
+class Prepared(NamedTuple):
+    """A blob ready for a pack: everything that costs time is done."""
+
+    compression: int
+    raw: int
+    """Length before compression, bytes."""
+    stored: Buffer
+    crc: int
+    """CRC-32 of the stored bytes."""
+
+
+def prepare(raw: Buffer, *, compress: bool = True) -> Prepared:
+    """Compress a blob, if that pays, and sum it up. Safe between threads; large blobs let others run."""
+    compression, stored = zstd.compress(raw) if compress else (zstd.NONE, raw)
+    return Prepared(compression, memoryview(raw).nbytes, stored, crc32(stored))
 
 
 def _sealed(layout: struct.Struct, *fields: object) -> bytes:

@@ -14,17 +14,20 @@ from headwater import disk
 from headwater.errors import InvalidInputError, NotFoundError, SourceChangedError
 from headwater.model.chunker import MIN_FILE
 from headwater.store.listing import Stat, read_stat
+from headwater.store.packs import Prepared, prepare
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 # O_NONBLOCK: a file that was replaced by a pipe must not hang the log.
 _BLOCK = 4 << 20
+_TRIES = 8
+"""Failures in a row after which only every eighth file of a kind is compressed, to see whether it pays again."""
 
 
 class Whole(NamedTuple):
-    """A small file as it was read."""
+    """A small file as it was read, ready for a pack."""
 
     digest: bytes
-    data: bytes
+    blob: Prepared
     stat: Stat
 
 
@@ -68,20 +71,53 @@ def opened(path: str) -> Iterator[OpenFile]:
             os.close(fd)
 
 
-def read_whole(path: str) -> Whole:
+def read_whole(path: str, compression: Habit) -> Whole:
     """A file under 1 MiB: its bytes and digest, from one read.
 
     Raises:
         As `opened`; SourceChangedError also when it has grown to 1 MiB or changes meanwhile.
     """
-    with opened(path) as file:
-        if file.size >= MIN_FILE:
-            raise SourceChangedError(where=path)
-        data = os.read(file.fd, file.size + 1)
-        while 0 < len(data) < file.size and (more := os.read(file.fd, file.size + 1 - len(data))):
-            data += more
-        file.check_unchanged(len(data))
-        return Whole(blake3(data).digest(), data, file.stat)
+    try:  # `opened` in a flat form: of small files there are many
+        fd = os.open(path, _FLAGS)
+        try:
+            before = os.fstat(fd)
+            data = os.read(fd, min(before.st_size, MIN_FILE) + 1)
+            while 0 < len(data) < before.st_size and (more := os.read(fd, before.st_size + 1 - len(data))):
+                data += more
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        raise SourceChangedError(where=path, fix="it vanished since it was listed") from None
+    except OSError as error:
+        raise disk.explain(error, path) from error
+    found: Stat = read_stat(before)
+    is_small = stat.S_ISREG(found[5]) and len(data) < MIN_FILE
+    if not is_small or len(data) != found[2] or read_stat(after) != found:
+        raise SourceChangedError(where=path)
+    return Whole(blake3(data).digest(), compression.prepare(data, path), found)
+
+
+class Habit:
+    """Remembers which kinds of small files compression gained nothing on, and tries those seldom.
+
+    By the end of the name: images and archives do not become smaller, however often one asks. One per thread.
+    """
+
+    def __init__(self) -> None:
+        self._failures: dict[str, int] = {}
+
+    def prepare(self, data: bytes, path: str) -> Prepared:
+        """As `packs.prepare`."""
+        kind = path[path.rfind(".", -8) :] if "." in path[-8:] else ""
+        failures = self._failures.get(kind, 0)
+        if failures >= _TRIES and failures % _TRIES:
+            self._failures[kind] = failures + 1
+            return prepare(data, compress=False)
+        blob = prepare(data)
+        gained = blob.compression or not data
+        self._failures[kind] = 0 if gained else failures + 1
+        return blob
 
 
 def hashing_reader(file: OpenFile) -> tuple[Callable[[int], bytes], blake3]:

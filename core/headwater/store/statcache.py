@@ -88,11 +88,11 @@ class StatCache:
         count = int(expected) + (self._random.random() < expected % 1)
         return sorted(self._random.sample(range(n), min(count, n)))
 
-    def settled(self, mtime_ns: int, ctime_ns: int, device: int, now: int) -> bool:
-        """Whether a file with these times, hashed at `now`, was old enough for its digest to be believed later."""
+    def settled(self, mtime_ns: int, ctime_ns: int, device: int) -> bool:
+        """Whether a file with these times, hashed just now, was old enough for its digest to be believed later."""
         if is_network(device):
-            return mtime_ns <= now - RACY_NETWORK_NS
-        return max(mtime_ns, ctime_ns) <= now - RACY_NS
+            return mtime_ns <= self.clock() - RACY_NETWORK_NS
+        return max(mtime_ns, ctime_ns) <= self.clock() - RACY_NS
 
     # -- writing -----------------------------------------------------------------
     def remember(self, key: str, record: Record) -> None:

@@ -25,8 +25,9 @@ from headwater.store.blobs import BlobStore
 from headwater.store.blobwriter import BlobWriter
 from headwater.store.intake import Given, Item
 from headwater.store.listing import UNKNOWN, Segment, Stat, keep
+from headwater.store.packs import Prepared, prepare
 from headwater.store.pagewriter import PackSet, PageWriter
-from headwater.store.reading import Whole, read_whole
+from headwater.store.reading import Habit, Whole, read_whole
 from headwater.upload.drafting import Overlay
 from headwater.upload.large import End, Piece, read_large
 from headwater.upload.threads import LargeRead, Pools
@@ -172,19 +173,19 @@ class _Upload:
         return self._place(unit, begun.result() if begun else [])
 
     def _place(self, unit: Unit, read: list[Whole]) -> Iterator[Item]:
-        blobs: dict[bytes, bytes] = {}
+        blobs: dict[bytes, Prepared] = {}
         names: list[tuple[str, bytes]] = []
         rest = iter(read)
         for thing in unit.new:
             if isinstance(thing, Given):
                 assert isinstance(thing.content, bytes)
-                path, data, digest = thing.first, thing.content, Digest.of(thing.content)
+                path, digest, blob = thing.first, Digest.of(thing.content), prepare(thing.content)
             else:
-                digest, data, info = next(rest)  # type: ignore[assignment]
-                self._learn(thing, digest, info)
-                path = thing.path
-            if data:
-                blobs[digest] = data
+                whole = next(rest)
+                self._learn(thing, whole.digest, whole.stat)
+                path, digest, blob = thing.path, Digest(whole.digest), whole.blob
+            if blob.raw:
+                blobs[digest] = blob
                 names.append((path, digest))
         if blobs:
             placed = self._writer.place(blobs)
@@ -200,20 +201,19 @@ class _Upload:
             if isinstance(piece, End):
                 return piece, self._pages.note_chunks(piece.digest, chunks, packs)
             packs.update(self._writer.place(dict(piece.chunks)).values())
-            chunks += [(name, len(data)) for name, data in piece.chunks]
-            done = sum(length for _, length in chunks[-len(piece.chunks) :]) + done
+            chunks += [(name, len(chunk)) for name, chunk in piece.chunks]
+            done += sum(len(chunk) for _, chunk in piece.chunks)
             self._tell(self._n_bytes + min(done, size))
         raise AssertionError("unreachable: a read ends with End or an error")
 
     def _learn(self, read: Read, digest: bytes, info: Stat) -> None:
-        listing, at = read.segment.listing, read.at
-        known = listing.digest(at)
-        is_same_file = listing.stats[at][:4] == info[:4]
-        if known not in (UNKNOWN, digest) and is_same_file and self._cache:
-            self._cache.distrust(read.file)
-        cache = self._cache
-        settled = cache is not None and cache.settled(info[3], info[4], info[0], cache.clock())
-        listing.learn(at, digest, info, settled=settled)
+        listing, at, cache = read.segment.listing, read.at, self._cache
+        if cache is None:
+            listing.learn(at, digest, info, settled=True)
+            return
+        if listing.doubted and listing.digest(at) not in (UNKNOWN, digest) and listing.stats[at][:4] == info[:4]:
+            cache.distrust(read.file)
+        listing.learn(at, digest, info, settled=cache.settled(info[3], info[4], info[0]))
 
     def _done(self, unit: Unit) -> Iterator[Item]:
         for item in unit.items:
@@ -238,6 +238,7 @@ class _Upload:
         firsts = [segment.first for segment in segments]
         found: dict[str, PackSet] = {}
         batch: dict[str, Whole] = {}
+        habit = Habit()
         for entry in entries:
             segment = segments[bisect_right(firsts, entry.path) - 1] if segments else None
             file = segment.file_at(entry.path) if segment is not None else None
@@ -249,7 +250,7 @@ class _Upload:
                 end, packs = self._place_large(read_large(file), entry.size)
                 digest, found[entry.path] = end.digest, packs
             else:
-                batch[entry.path] = read_whole(file)
+                batch[entry.path] = read_whole(file, habit)
                 digest = batch[entry.path].digest
             if digest != entry.digest:
                 raise SourceChangedError(where=file)
@@ -259,7 +260,7 @@ class _Upload:
         return found | self._place_batch(batch)
 
     def _place_batch(self, batch: dict[str, Whole]) -> dict[str, PackSet]:
-        placed = self._writer.place({whole.digest: whole.data for whole in batch.values()})
+        placed = self._writer.place({whole.digest: whole.blob for whole in batch.values()})
         return {path: frozenset((placed[whole.digest],)) for path, whole in batch.items()}
 
 

@@ -12,7 +12,6 @@ from headwater.model.chunker import MIN_FILE, split
 from headwater.store.listing import Stat
 from headwater.store.reading import hashing_reader, opened
 
-
 PIECE: Final = 4 << 20
 """Chunks are passed on in pieces of about this many bytes."""
 

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 from headwater.model.chunker import MIN_FILE
 from headwater.store.intake import Given, Item
 from headwater.store.listing import Segment
-from headwater.store.reading import Whole, read_whole
+from headwater.store.reading import Habit, Whole, read_whole
 
 UNIT_BYTES: Final = 4 << 20
-UNIT_FILES: Final = 256
+UNIT_FILES: Final = 512
 UNIT_ENTRIES: Final = 8_192
 
 
@@ -53,7 +53,8 @@ class Unit:
         self.n_bytes += sum(thing.size for thing in new)
 
     def read(self) -> list[Whole]:
-        return [read_whole(thing.file) for thing in self.new if isinstance(thing, Read)]
+        habit = Habit()
+        return [read_whole(thing.file, habit) for thing in self.new if isinstance(thing, Read)]
 
 
 def units(items: Iterator[Item]) -> Iterator[Unit]:
