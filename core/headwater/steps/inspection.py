@@ -239,7 +239,7 @@ def outside_signature(plan: Plan) -> inspect.Signature:
         if name in plan.injected:
             after_injected = True
             continue
-        parameter = parameter.replace(annotation=plan.hints.get(name, parameter.annotation))
+        parameter = parameter.replace(annotation=outside_type(plan.hints.get(name, parameter.annotation)))
         if after_injected and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
             parameter = parameter.replace(kind=parameter.KEYWORD_ONLY)
         seen.append(parameter)
@@ -247,16 +247,31 @@ def outside_signature(plan: Plan) -> inspect.Signature:
     return inspect.Signature(seen, return_annotation=_outside_return(plan))
 
 
+def outside_type(annotation: Any) -> Any:
+    """The annotation with `Version` for every `Version[T]`: Dagster takes classes only, and nobody needs T there."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if isinstance(origin, type) and issubclass(origin, Version):
+        return Version
+    if not args or origin is Literal or not _mentions_version(annotation):
+        return annotation
+    if origin is Annotated:
+        return Annotated[(outside_type(args[0]), *args[1:])]
+    if origin in (Union, types.UnionType):
+        return Union[tuple(outside_type(arg) for arg in args)]  # noqa: UP007 - made of values, not written
+    return origin[tuple(outside_type(arg) for arg in args)] if isinstance(origin, type) else annotation
+
+
 def outside_annotations(plan: Plan) -> dict[str, Any]:
     """The annotations that go with `outside_signature`."""
     returned = _outside_return(plan)
-    seen = {name: hint for name, hint in plan.hints.items() if name != "return" and name not in plan.injected}
+    hints = {name: hint for name, hint in plan.hints.items() if name != "return" and name not in plan.injected}
+    seen = {name: outside_type(hint) for name, hint in hints.items()}
     return seen if returned is inspect.Signature.empty else {**seen, "return": returned}
 
 
 def _outside_return(plan: Plan) -> Any:
     if plan.outputs.shape == "nothing":
-        return plan.hints.get("return", inspect.Signature.empty)
+        return outside_type(plan.hints.get("return", inspect.Signature.empty))
     # Airflow infers from a dict that results become several XComs; handles in other shapes mean nothing to anybody.
     many = plan.outputs.shape == "mapping" and plan.kind in ("function", "coroutine")
     return dict[str, Any] if many else inspect.Signature.empty

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 
 import headwater as hw
 from headwater import Version
-from headwater.steps.inspection import read_function
+from headwater.steps.inspection import outside_type, read_function
 
 
 def plain(data: Path = hw.Use("mnist:latest"), lr: float = 0.1, *, cfg: Annotated[str, hw.Use("cfg")]) -> Path:
@@ -45,7 +45,17 @@ def test_a_step_that_logs_nothing_keeps_its_return() -> None:
 
     made = hw.step(evaluate)
     assert inspect.signature(made).return_annotation is float
-    assert made.__annotations__ == {"model": Version[Path], "return": float}
+    assert made.__annotations__ == {"model": Version, "return": float}
+
+
+def test_from_outside_every_version_is_just_a_version() -> None:
+    assert outside_type(Version[int]) is Version
+    assert outside_type(list[Version[int]]) == list[Version]
+    assert outside_type(dict[str, tuple[Version[int], ...]] | None) == dict[str, tuple[Version, ...]] | None
+    assert outside_type(Annotated[Version[int], 3]) == Annotated[Version, 3]
+    assert outside_type(Callable[[Version[int]], int]) == Callable[[Version[int]], int]
+    assert outside_type(Literal["a"]) == Literal["a"]
+    assert outside_type("Version[int]") == "Version[int]"
 
 
 def test_a_mapping_of_results_still_says_that_it_is_a_dict() -> None:
