@@ -47,7 +47,8 @@ def run(
     """Call a module-level function in a new process of this interpreter; `prefix` is a command to run it under."""
     name = f"{scenario.__module__}:{scenario.__name__}"
     command = [*prefix, sys.executable, "-m", "benchmarks.child", name, json.dumps(arguments)]
-    environment = {**os.environ, **env, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'core'}"}
+    paths = [str(ROOT), str(ROOT / "core"), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, **env, "PYTHONPATH": os.pathsep.join(paths)}
     return last_json_line(command, environment, cwd=ROOT)
 
 

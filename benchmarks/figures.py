@@ -32,7 +32,7 @@ class Figure:
 def at_most(what: str, value: float, limit: float, unit: str = "s", note: str = "") -> Figure:
     """A figure that should stay at or under `limit`."""
     return Figure(
-        what=what, value=value, unit=unit, target=f"≤ {limit:g} {unit}".strip(), holds=value <= limit, note=note
+        what=what, value=value, unit=unit, target=f"≤ {limit:.3g} {unit}".strip(), holds=value <= limit, note=note
     )
 
 
@@ -44,7 +44,9 @@ def faster(what: str, ours: float, theirs: float, times: float, note: str = "") 
 
 def print_table(groups: Iterable[tuple[str, list[Figure]]]) -> None:
     """One table per benchmark, misses in red."""
-    console = Console(width=None)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 130
     for title, figures in groups:
         table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", expand=False)
         for name, justify in (

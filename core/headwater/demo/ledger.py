@@ -11,16 +11,15 @@ if TYPE_CHECKING:
 
 
 class Sent(NamedTuple):
-    """What was stored."""
+    """What was stored, sizes as they lie in the store."""
 
     files: int
     """Blobs of users' bytes: whole small files, or chunks of large ones."""
-    manifest: int
-    """Blobs of our own: pages, roots, chunk lists."""
+    file_bytes: int
+    manifest_bytes: int
+    """Pages, roots and chunk lists."""
     puts: int
     """Objects written, each a pack."""
-    size: int
-    """Bytes of those objects, compressed."""
 
 
 class Ledger:
@@ -32,9 +31,9 @@ class Ledger:
 
     def sent(self) -> Sent:
         """What was stored since the last call, or ever."""
-        new = {info.key: info.size for info in self._home.objects.list(PACKS) if info.key not in self._known}
-        self._known |= new.keys()
+        new = {info.key for info in self._home.objects.list(PACKS)} - self._known
+        self._known |= new
         packs = self._home.catalog.packs
-        kinds = [row.kind for pack, key, _, _ in packs.packs() if key in new for row in packs.rows(pack)]
-        data = kinds.count("data")
-        return Sent(data, len(kinds) - data, len(new), sum(new.values()))
+        rows = [row for pack, key, _, _ in packs.packs() if key in new for row in packs.rows(pack)]
+        files = [row.stored for row in rows if row.kind == "data"]
+        return Sent(len(files), sum(files), sum(row.stored for row in rows if row.kind != "data"), len(new))

@@ -92,13 +92,14 @@ class Tour:
     def _table(self, after: dict[str, hw.Version]) -> Table:
         table = Table(box=None, padding=(0, 3, 0, 2), header_style="dim")
         for title in ("step", "read", "made", "", ""):
-            table.add_column(title)
+            table.add_column(title, no_wrap=True)
         runs = self.repository.runs(project="demo", limit=4)
         for run in sorted(runs, key=lambda run: run.record.started_at):
-            read = ", ".join(_short(version) for version in run.used_artifacts()) or f"{self.data.parent.name}/"
-            for row, version in enumerate(run.logged_artifacts()):
-                made = after[version.name] != self.before.get(version.name)
-                verdict = "[green]new[/]" if made else "[dim]the same bytes, no new version[/]"
+            read = ", ".join(_short(version) for version in run.used_artifacts()) or "data/digits/"
+            logged = sorted(run.logged_artifacts(), key=lambda version: ARTIFACTS.index(version.record.artifact))
+            for row, version in enumerate(logged):
+                made = after[version.record.artifact] != self.before.get(version.record.artifact)
+                verdict = "[green]new[/]" if made else "[dim]same bytes, no new version[/]"
                 lead = (f"[bold]{run.name}[/]", read) if row == 0 else ("", "")
                 table.add_row(*lead, f"[cyan]{_short(version)}[/]", _content(version), verdict)
         return table
@@ -135,7 +136,7 @@ class Tour:
         scores = self.before["scores"]
         graph = scores.upstream()
         picture = self.folder / "lineage.svg"
-        picture.write_text(graph.to_svg())
+        picture.write_text(graph.to_svg(downward=True))
         self.console.print("\n[bold]Where do these scores come from?[/]\n")
         for branch in graph.tree():
             self.console.print(_tree(branch))
@@ -171,7 +172,7 @@ def _make_anew(folder: Path) -> None:
 
 
 def _short(version: hw.Version) -> str:
-    return f"{version.name}:{version.version}"
+    return f"{version.record.artifact}:{version.version}"
 
 
 def _content(version: hw.Version) -> str:
@@ -186,10 +187,9 @@ def _in_words(sent: Sent, made: Sequence[hw.Version]) -> str:
         return f"\n  [green]No new version[/], {sent.puts} writes to the store: everything was there already."
     files = sum(version.record.n_entries for version in made)
     logged = size_in_words(sum(version.size or 0 for version in made))
-    blobs = f"{sent.files:,} blob{'s' * (sent.files != 1)} of data and {sent.manifest} of manifests"
     return (
-        f"\n  The new versions hold {files:,} files, {logged}.\n"
-        f"  [green]Sent: {blobs}, {size_in_words(sent.size)} in {sent.puts} writes.[/]"
+        f"\n  The new versions hold {files:,} files, {logged}. [green]Sent in {sent.puts} writes: {sent.files:,} "
+        f"files, {size_in_words(sent.file_bytes)}, and manifests, {size_in_words(sent.manifest_bytes)}.[/]"
     )
 
 
@@ -199,7 +199,7 @@ def _tree(branch: Branch) -> Tree:
     while stack:
         at, node = stack.pop()
         for step in at.steps:
-            run = node.add(f"made by [bold]{escape(step.run.name)}[/] [dim]{step.run.state}[/]")
+            run = node.add(f"made by [bold]{escape(step.run.name)}[/]")
             stack += [(child, run.add(_label(child))) for child in step.branches]
     return top
 

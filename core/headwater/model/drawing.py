@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from headwater.model.records import RunRecord, VersionRecord
 
 MARGIN = 28.0
+ROW_GAP = 42.0
+"""Between two ranks of a drawing that runs downward, where labels need less room."""
 CARD_HEIGHT, PILL_HEIGHT = 58.0, 36.0
 TYPE_COLOURS = ("#0f766e", "#7c3aed", "#b45309", "#be185d", "#1d4ed8", "#4d7c0f", "#0e7490", "#a21caf")
 KNOWN_TYPES = {"dataset": 0, "model": 1, "metrics": 2, "report": 2}
@@ -33,11 +35,11 @@ STYLE = """
 .badge{fill:#eef2f6}.badge-text{font-size:11.5px;font-weight:600;fill:#334155}
 .pill{fill:#1e293b}.verb{font-size:13px;font-weight:600;fill:#f8fafc}.took{font-size:11px;fill:#a9b6c6}
 .edge{fill:none;stroke:#a8b4c2;stroke-width:1.6}.again{stroke-dasharray:4 4}.tip{fill:#a8b4c2}
-.role{font-size:10.5px;fill:#64748b}
+.role{font-size:10.5px;fill:#64748b;stroke:#ffffff;stroke-width:5px;paint-order:stroke;stroke-linejoin:round}
 text{font-family:Inter,system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
 @media (prefers-color-scheme:dark){.page{fill:#0d1117}.card{fill:#161b22;stroke:#30363d}.card.root{stroke:#c9d1d9}
 .name{fill:#e6edf3}.fact,.role{fill:#8b949e}.badge{fill:#21262d}.badge-text{fill:#c9d1d9}.pill{fill:#30405a}
-.edge{stroke:#57606a}.tip{fill:#57606a}}
+.role{stroke:#0d1117}.edge{stroke:#57606a}.tip{fill:#57606a}}
 """
 
 
@@ -46,6 +48,8 @@ def draw(
     runs: Sequence[RunRecord],
     edges: Sequence[tuple[str, str, str]],
     roots: Collection[str] = (),
+    *,
+    downward: bool = False,
 ) -> str:
     """Draw a graph as one SVG document.
 
@@ -56,14 +60,23 @@ def draw(
         runs: Drawn as pills.
         edges: (id, id, words) along the flow of data.
         roots: Ids of versions to stress.
+        downward: Let data flow from top to bottom: for narrow pages.
     """
     sizes = {v.id: (_card_width(v), CARD_HEIGHT) for v in versions}
     sizes |= {r.id: (_pill_width(r), PILL_HEIGHT) for r in runs}
-    layout = arrange(sizes, [(a, b) for a, b, _ in edges])
+    pairs = [(a, b) for a, b, _ in edges]
+    layout = _turned(sizes, pairs) if downward else arrange(sizes, pairs)
     parts = [_edge(layout, a, b, words) for a, b, words in edges if (a, b) in layout.routes]
     parts += [_card(v, layout.boxes[v.id], root=v.id in roots) for v in versions]
     parts += [_pill(r, layout.boxes[r.id]) for r in runs]
     return _document(layout, parts, title=f"Lineage: {len(versions)} versions, {len(runs)} runs")
+
+
+def _turned(sizes: dict[str, tuple[float, float]], pairs: list[tuple[str, str]]) -> Layout:
+    lying = arrange({node: (high, wide) for node, (wide, high) in sizes.items()}, pairs, ROW_GAP)
+    boxes = {node: Box(b.y, b.x, b.height, b.width) for node, b in lying.boxes.items()}
+    routes = {pair: [(y, x) for x, y in points] for pair, points in lying.routes.items()}
+    return Layout(boxes, routes, lying.height, lying.width)
 
 
 def _document(layout: Layout, parts: Sequence[str], title: str) -> str:
@@ -109,16 +122,21 @@ def _pill(run: RunRecord, box: Box) -> str:
     )
 
 
-def _edge(layout: Layout, a: str, b: str, label: str) -> str:
+def _edge(layout: Layout, a: str, b: str, words: str) -> str:
     points = layout.routes[a, b]
-    path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
-    for (x0, y0), (x1, y1) in pairwise(points):
-        bend = (x1 - x0) / 2 if abs(y1 - y0) > 0.5 else 0
-        path += f"C{x0 + bend:.1f} {y0:.1f} {x1 - bend:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
-    again = " again" if label == "reproduced" else ""
+    down = points[0][1] == layout.boxes[a].y + layout.boxes[a].height
+    path = f"M{points[0][0]:.1f} {points[0][1]:.1f}" + "".join(_bend(p, q, down=down) for p, q in pairwise(points))
+    again = " again" if words == "reproduced" else ""
     drawn = f'<path class="edge{again}" d="{path}" marker-end="url(#tip)"/>'
     (x0, y0), (x1, y1) = points[0], points[1]
-    return drawn + (_text("role", (x0 + x1) / 2, (y0 + y1) / 2 - 5, _cut(label, 14), middle=True) if label else "")
+    return drawn + (_text("role", (x0 + x1) / 2, (y0 + y1) / 2 + 3.5, _cut(words, 12), middle=True) if words else "")
+
+
+def _bend(start: tuple[float, float], end: tuple[float, float], *, down: bool) -> str:
+    (x0, y0), (x1, y1) = start, end
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    turns = f"{x0:.1f} {y:.1f} {x1:.1f} {y:.1f}" if down else f"{x:.1f} {y0:.1f} {x:.1f} {y1:.1f}"
+    return f"C{turns} {x1:.1f} {y1:.1f}"
 
 
 def _rect(kind: str, box: Box, radius: float, fill: str = "") -> str:

@@ -94,11 +94,16 @@ class Graph:
             lines.append(f"  {ids[a]} -->" + (f'|"{_mermaid(text)}"| ' if text else " ") + ids[b])
         return "\n".join([*lines, ""])
 
-    def to_svg(self) -> str:
-        """A picture that stands alone: cards are versions, pills runs; light or dark as the reader's page is."""
+    def to_svg(self, *, downward: bool = False) -> str:
+        """A picture that stands alone: cards are versions, pills runs; light or dark as the reader's page is.
+
+        Args:
+            downward: Data flows from top to bottom instead of left to right.
+        """
         from headwater.model.drawing import draw  # only who asks for a picture pays for it
 
-        return draw(list(self.versions.values()), list(self.runs.values()), list(self.edges()), self.roots)
+        return draw(list(self.versions.values()), list(self.runs.values()), list(self.edges()), self.roots,
+                    downward=downward)
 
     def tree(self) -> list[Branch]:
         """The graph as a tree from each root, for terminals; what was shown before is cut short."""

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 SWEEPS = 12
-COLUMN_GAP = 44.0
+COLUMN_GAP = 54.0
 ROW_GAP = 18.0
 
 
@@ -41,8 +41,16 @@ class Layout(NamedTuple):
     height: float
 
 
-def arrange(sizes: Mapping[str, tuple[float, float]], edges: Iterable[tuple[str, str]]) -> Layout:
-    """Place nodes of the given (width, height); an edge that would close a circle is drawn, but moves nothing."""
+def arrange(
+    sizes: Mapping[str, tuple[float, float]], edges: Iterable[tuple[str, str]], gap: float = COLUMN_GAP
+) -> Layout:
+    """Place nodes of the given (width, height); an edge that would close a circle is drawn, but moves nothing.
+
+    Args:
+        sizes: By node.
+        edges: Drawn from left to right.
+        gap: Between two ranks.
+    """
     wanted = sorted({(a, b) for a, b in edges if a in sizes and b in sizes and a != b})
     forward = _without_circles(sizes, wanted)
     rank = _ranks(sizes, forward)
@@ -50,7 +58,7 @@ def arrange(sizes: Mapping[str, tuple[float, float]], edges: Iterable[tuple[str,
     columns = _columns(rank, chains)
     links = [pair for chain in chains.values() for pair in pairwise(chain)]
     _untangle(columns, links)
-    boxes = _place(columns, links, sizes)
+    boxes = _place(columns, links, sizes, gap)
     routes = {edge: _route([boxes[node] for node in chains.get(edge, list(edge))]) for edge in wanted}
     real = {node: boxes[node] for node in sizes}
     width = max((b.x + b.width for b in real.values()), default=0.0)
@@ -132,7 +140,10 @@ def _untangle(columns: list[list[str]], links: Sequence[tuple[str, str]]) -> Non
 
 
 def _place(
-    columns: list[list[str]], links: Sequence[tuple[str, str]], sizes: Mapping[str, tuple[float, float]]
+    columns: list[list[str]],
+    links: Sequence[tuple[str, str]],
+    sizes: Mapping[str, tuple[float, float]],
+    gap: float,
 ) -> dict[str, Box]:
     after, before = _neighbours(links)
     height = {node: sizes.get(node, (0.0, 0.0))[1] for column in columns for node in column}
@@ -151,7 +162,7 @@ def _place(
         for node in column:
             own = sizes.get(node, (wide, 0.0))[0]
             boxes[node] = Box(x + (wide - own) / 2, middle[node] - height[node] / 2 - top, own, height[node])
-        x += wide + COLUMN_GAP
+        x += wide + gap
     return boxes
 
 

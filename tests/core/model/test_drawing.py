@@ -50,6 +50,13 @@ def test_the_picture_is_well_formed_and_names_every_node() -> None:
         assert name in words
 
 
+def test_downward_the_picture_is_narrow_and_says_the_same() -> None:
+    lying, standing = (ET.fromstring(diamond().to_svg(downward=downward)) for downward in (False, True))
+    assert float(standing.attrib["width"]) < float(lying.attrib["width"])
+    assert float(standing.attrib["height"]) > float(lying.attrib["height"])
+    assert sorted(standing.itertext()) == sorted(lying.itertext())
+
+
 def test_the_same_graph_gives_the_same_bytes() -> None:
     assert diamond().to_svg() == diamond().to_svg()
 
