@@ -49,30 +49,40 @@ _BLOCK: Final = 4 * MAX_CHUNK
 def split(source: Read | Buffer) -> Iterator[memoryview]:
     """Cut a buffer, or the stream that `read(n)` gives until it gives nothing, into chunks.
 
-    The chunks, joined, are the input; an empty input has none. `read` may return less than it was asked for.
-    Chunks are views: of the buffer given, or of blocks of 5 MiB, of which one is held at a time. Each lets other
-    threads run while it is sought. The cuts depend on the content alone.
+    The chunks, joined, are the input; an empty input has none. `read` may return less than it was asked for, but
+    must not write over what it returned earlier.
+    Chunks are views: of the buffer given, of what `read` gave, or of a copy where two of its answers meet; at most
+    two blocks of 4 MiB are held at a time. Other threads run while a cut is sought. The cuts depend on the content
+    alone.
     """
     if not callable(source):
-        view = memoryview(source).cast("B")
-        yield from (view[chunk.offset : chunk.offset + chunk.length] for chunk in _cutter().cut_buf(view))
+        yield from _cut(memoryview(source).cast("B"))
         return
-    rest: memoryview = memoryview(b"")
-    ended = False
+    rest, ended = memoryview(b""), False
     while not ended:
-        block, ended = _fill(source, rest)
+        block, ended = _fill(source)
+        start = 0
+        if rest:
+            # Long enough for every chunk that starts in the rest; the block itself is not copied.
+            for chunk in _cut(memoryview(b"".join((rest, block[:MAX_CHUNK])))):
+                yield chunk
+                start += len(chunk)
+                if start >= len(rest):
+                    break
+            start -= len(rest)
         rest = block[:0]
-        for chunk in _cutter().cut_buf(block):
+        for chunk in _cut(block[start:]):
             # Nearer to the block's end than the longest chunk, the end rather than the content may have made the cut.
-            if not ended and len(block) - chunk.offset < MAX_CHUNK:
-                rest = block[chunk.offset :]
+            if not ended and len(block) - start < MAX_CHUNK:
+                rest = block[start:]
                 break
-            yield block[chunk.offset : chunk.offset + chunk.length]
+            yield chunk
+            start += len(chunk)
 
 
-def _fill(read: Read, start: memoryview) -> tuple[memoryview, bool]:
-    """`start` and another block's worth of the stream, and whether that is all."""
-    pieces: list[Buffer] = [start]
+def _fill(read: Read) -> tuple[memoryview, bool]:
+    """A block of the stream, and whether it is the last one. One full answer of `read` is not copied."""
+    pieces: list[Buffer] = []
     missing = _BLOCK
     while missing > 0:
         piece = read(missing)
@@ -81,7 +91,11 @@ def _fill(read: Read, start: memoryview) -> tuple[memoryview, bool]:
             return memoryview(b"".join(pieces)), True
         pieces.append(piece)
         missing -= length
-    return memoryview(b"".join(pieces)), False
+    return memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces)).cast("B"), False
+
+
+def _cut(view: memoryview) -> Iterator[memoryview]:
+    return (view[chunk.offset : chunk.offset + chunk.length] for chunk in _cutter().cut_buf(view))
 
 
 def _cutter() -> Any:
