@@ -24,7 +24,7 @@ class Fault:
     """What to do to the next `times` requests whose line contains `match`."""
 
     kind: str
-    """`cut`: pass `after` bytes of the body, then reset. `lose`: drop the whole response. `answer`: say `raw` instead."""
+    """`cut`: pass `after` bytes of the body, then close. `lose`: drop the whole response. `answer`: say `raw` instead."""
     times: int = 1
     match: str = ""
     after: int = 0
@@ -80,7 +80,7 @@ class FaultProxy:
         return [request.line for request in self.requests]
 
     def cut(self, after: int, times: int = 1, match: str = "GET") -> None:
-        """Reset the connection after `after` bytes of the next bodies."""
+        """Close the connection after `after` bytes of the next bodies."""
         self._faults.append(Fault("cut", times, match, after=after))
 
     def lose(self, times: int = 1, match: str = "PUT") -> None:
@@ -154,10 +154,15 @@ class _Relay:
         for piece in pieces:
             if limit is not None and sent + len(piece) >= limit:
                 self._down.sendall(piece[: limit - sent])
-                return self._reset()
+                return self._close()
             self._down.sendall(piece)
             sent += len(piece)
         return True
+
+    def _close(self) -> bool:
+        # not a reset: that would take back bytes the client has not read yet, a different number each time
+        self._down.shutdown(socket.SHUT_RDWR)
+        return False
 
     def _reset(self) -> bool:
         self._down.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
