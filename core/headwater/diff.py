@@ -11,9 +11,10 @@ from headwater.model.digest import Digest
 from headwater.model.manifest import Change, Entry, ReferenceEntry, StoredEntry, diff_roots
 
 if TYPE_CHECKING:
+    from headwater.handle import Handle
     from headwater.home import Home
+    from headwater.model.manifest import Root
     from headwater.model.records import RunRecord
-    from headwater.version import Version
 
 
 class Rename(msgspec.Struct, frozen=True):
@@ -61,9 +62,9 @@ class Diff(msgspec.Struct, frozen=True, kw_only=True):
         return body
 
 
-def diff_versions(old: Version[Any], new: Version[Any], *, lineage: bool = False) -> Diff:
+def diff_versions(old: Handle, new: Handle, *, lineage: bool = False) -> Diff:
     """Compare two versions of one repository; reads only the manifest pages that differ."""
-    changes = list(diff_roots(old.root, new.root, old.home.blobs.read_page))
+    changes = list(diff_roots(_root(old), _root(new), old.home.blobs.read_page))
     added, removed, renamed = _find_renames(changes)
     return Diff(
         old=str(old),
@@ -74,6 +75,10 @@ def diff_versions(old: Version[Any], new: Version[Any], *, lineage: bool = False
         changed=tuple((c.old, c.new) for c in changes if c.kind == "changed" and c.old and c.new),
         lineage=_compare_producers(old, new) if lineage else None,
     )
+
+
+def _root(version: Handle) -> Root:
+    return version.readable().blobs.read_root(Digest.parse(version.digest))
 
 
 def _find_renames(changes: list[Change]) -> tuple[tuple[Entry, ...], tuple[Entry, ...], tuple[Rename, ...]]:
@@ -97,7 +102,7 @@ def _find_renames(changes: list[Change]) -> tuple[tuple[Entry, ...], tuple[Entry
     return tuple(added), tuple(removed), tuple(renamed)
 
 
-def _compare_producers(old: Version[Any], new: Version[Any]) -> LineageDiff:
+def _compare_producers(old: Handle, new: Handle) -> LineageDiff:
     a, b = (_producer(v) for v in (old, new))
     return LineageDiff(
         inputs=_differing(_inputs(old.home, a), _inputs(new.home, b)),
@@ -106,7 +111,7 @@ def _compare_producers(old: Version[Any], new: Version[Any]) -> LineageDiff:
     )
 
 
-def _producer(version: Version[Any]) -> RunRecord | None:
+def _producer(version: Handle) -> RunRecord | None:
     run_id = version.record.run_id
     return version.home.catalog.runs.get(run_id) if run_id else None
 
