@@ -55,12 +55,13 @@ def split(source: Read | Buffer) -> Iterator[memoryview]:
     two blocks of 4 MiB are held at a time. Other threads run while a cut is sought. The cuts depend on the content
     alone.
     """
-    if not callable(source):
-        yield from _cut(memoryview(source).cast("B"))
-        return
+    return _split_stream(source) if callable(source) else _cut(memoryview(source).cast("B"))
+
+
+def _split_stream(read: Read) -> Iterator[memoryview]:
     rest, ended = memoryview(b""), False
     while not ended:
-        block, ended = _fill(source)
+        block, ended = _fill(read)
         start = 0
         if rest:
             # Long enough for every chunk that starts in the rest; the block itself is not copied.
