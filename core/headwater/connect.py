@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from headwater import disk, settings
 from headwater.backends.files import FileStore
 from headwater.backends.memory import MemoryStore
-from headwater.errors import InvalidInputError, NotFoundError, StateError
+from headwater.errors import ConflictError, InvalidInputError, NotFoundError, StateError
 from headwater.handle import Hooks
 from headwater.heartbeat import Leases
 from headwater.home import Home
@@ -124,9 +124,11 @@ def create(url: str | Path, objects: str | None = None) -> Repository:
     catalog_url, folder = _catalog_url(str(url))
     if folder is not None:
         _make_folder(folder)
-    catalog = _sql().create(catalog_url)
-    known = catalog.setting(STORE_ROOT)
+    existed = not _make_catalog(catalog_url)
+    catalog = _open_upgraded(catalog_url)
+    known = catalog.setting(STORE_ROOT) or (str(_must(folder) / OBJECTS_FOLDER) if existed and folder else None)
     if known and objects and known != objects:
+        catalog.close()
         raise StateError(
             what=f"this repository keeps its packs in {known}, not in {objects}", where=mask_text(str(url))
         )
@@ -138,6 +140,25 @@ def create(url: str | Path, objects: str | None = None) -> Repository:
     return _open(str(url), None)
 
 
+def _make_catalog(url: str) -> bool:
+    """Make the catalog; False if one is there already, perhaps made this instant by another process."""
+    try:
+        _sql().create(url).close()
+    except ConflictError:
+        return False
+    return True
+
+
+def _open_upgraded(url: str) -> Catalog:
+    """Open a catalog, bringing an older schema up to date first."""
+    try:
+        opened: Catalog = _sql().open_catalog(url)
+    except StateError:
+        import_module("headwater.catalog.migrate").upgrade(url)
+        opened = _sql().open_catalog(url)
+    return opened
+
+
 # -- opening ---------------------------------------------------------------------
 def _open(url: str, project: str | None) -> Repository:
     now = settings.current()
@@ -146,7 +167,7 @@ def _open(url: str, project: str | None) -> Repository:
     catalog_url, folder = _catalog_url(url)
     if folder is not None and not (folder / CATALOG_FILE).exists():
         _make_folder(folder)
-        _sql().create(catalog_url).close()
+        _make_catalog(catalog_url)
     catalog = _sql().open_catalog(catalog_url)
     root = catalog.setting(STORE_ROOT)
     if root is None and folder is None:

@@ -7,7 +7,6 @@ no file; what has to be read is remembered for the next time.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,7 +134,6 @@ def _local_files(walk: Walk, cache: StatCache | None, progress: Progress | None)
 
 def _read(listing: Listing, at: int, cache: StatCache | None) -> int:
     """Hash one file and remember its digest; return its size."""
-    started = time.time_ns()
     with opened(listing.file(at)) as file:
         whole, n_read = blake3(), 0
         while data := os.read(file.fd, _BLOCK):
@@ -146,6 +144,6 @@ def _read(listing: Listing, at: int, cache: StatCache | None) -> int:
     known, digest = listing.digest(at), whole.digest()
     if known not in (UNKNOWN, digest) and listing.stats[at][:5] == file.stat[:5] and cache is not None:
         cache.distrust(file.path)
-    settled = cache is not None and cache.settled(mtime, ctime, device, started)
+    settled = cache is not None and cache.settled(mtime, ctime, device)
     listing.learn(at, digest, file.stat, settled=settled)
     return n_read

@@ -142,12 +142,18 @@ def _add(artifact: Artifact, source: str, how: Putting, *, alone: bool) -> None:
             what=f"{source} is a URI", fix="add --reference to point at it, or --copy to store its bytes"
         )
     elif Path(source).is_dir():
-        inside = how.path or (None if alone else Path(source).resolve().name)
-        artifact.add_dir(source, inside, ignore=how.ignore)
+        artifact.add_dir(source, _inside(Path(source).resolve().name, how, whole=alone), ignore=how.ignore)
     elif Path(source).exists():
-        artifact.add_file(source, how.path if alone or how.path is None else f"{how.path}/{Path(source).name}")
+        artifact.add_file(source, how.path if alone else _inside(Path(source).name, how, whole=False))
     else:
         raise NotFoundError(what="there is no such file or directory", where=source)
+
+
+def _inside(name: str, how: Putting, *, whole: bool) -> str | None:
+    """Where a source lies in the version: at --as, and below it by its name if it is one of several."""
+    if whole:
+        return how.path
+    return f"{how.path}/{name}" if how.path else name
 
 
 def _copy(artifact: Artifact, uri: str, how: Putting) -> None:

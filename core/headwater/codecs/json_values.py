@@ -22,7 +22,7 @@ from headwater.errors import InvalidInputError, StateError
 FILE = "value.json"
 _PLAIN = (type(None), bool, int, float, str, list, dict, tuple, set, frozenset, complex)
 _NUMPY_NUMBERS = ("bool", "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-                  "longlong", "ulonglong", "float16", "float32", "float64", "complex64", "complex128")
+                  "longlong", "ulonglong", "float16", "float32", "float64", "complex64", "complex128")  # fmt: skip
 
 
 class JsonCodec:

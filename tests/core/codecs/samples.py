@@ -121,7 +121,8 @@ SAMPLES = {
     "pandas frame of objects": lambda: pd.DataFrame({"o": pd.Series(["a", "b"], dtype=object), "n": [1, 2]}),
     "pandas frame without columns": lambda: pd.DataFrame(index=pd.RangeIndex(3)),
     "pandas frame with levels": lambda: pd.DataFrame(
-        [[1, 2]], index=pd.MultiIndex.from_tuples([(1, "x")], names=["a", None]),
+        [[1, 2]],
+        index=pd.MultiIndex.from_tuples([(1, "x")], names=["a", None]),
         columns=pd.MultiIndex.from_tuples([("u", 1), ("v", 2)]),
     ),
     "pandas frame by day": lambda: pd.DataFrame({"a": [1, 2]}, index=pd.date_range("2024", periods=2, freq="D")),

@@ -22,9 +22,19 @@ from tests.core.codecs.samples import SAMPLES, Mode, Packed, write
 @pytest.mark.parametrize(
     ("value", "name"),
     [
-        (b"", "bytes"), ("", "text"), (1, "json"), (None, "json"), ({"a": 1}, "json"), (Mode.FAST, "json"),
-        (Packed(1), "dataclass"), (np.float64(1), "json"), (np.arange(2), "numpy"), (np.str_("a"), "numpy"),
-        (pd.Series([1]), "pandas"), (pl.LazyFrame(), "polars"), (collections.OrderedDict(a=1), "json"),
+        (b"", "bytes"),
+        ("", "text"),
+        (1, "json"),
+        (None, "json"),
+        ({"a": 1}, "json"),
+        (Mode.FAST, "json"),
+        (Packed(1), "dataclass"),
+        (np.float64(1), "json"),
+        (np.arange(2), "numpy"),
+        (np.str_("a"), "numpy"),
+        (pd.Series([1]), "pandas"),
+        (pl.LazyFrame(), "polars"),
+        (collections.OrderedDict(a=1), "json"),
     ],
 )
 def test_a_value_finds_its_codec(value, name):

@@ -68,18 +68,30 @@ def test_a_value_loads_as_what_it_was(name, tmp_path):
 
 
 SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
-    | st.decimals(allow_nan=False) | st.uuids() | st.dates() | st.datetimes() | st.times() | st.timedeltas()
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.decimals(allow_nan=False)
+    | st.uuids()
+    | st.dates()
+    | st.datetimes()
+    | st.times()
+    | st.timedeltas()
     | st.complex_numbers(allow_nan=False)
 )
 KEYS = st.text() | st.integers() | st.tuples(st.integers(), st.text()) | st.sampled_from(["!tuple", "!dict", "!"])
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(KEYS, inner, max_size=4)
-    | st.lists(inner, max_size=4).map(tuple)
-    | st.sets(st.integers() | st.text() | st.binary(), max_size=4)
-    | st.frozensets(st.dates(), max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(KEYS, inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.sets(st.integers() | st.text() | st.binary(), max_size=4)
+        | st.frozensets(st.dates(), max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -296,8 +308,13 @@ def test_dates_inside_records_survive(tmp_path):
 
 
 def test_damaged_files_are_format_errors(tmp_path):
-    for sample, name in (("list", "value.json"), ("array", "value.npy"), ("arrow table", "value.parquet"),
-                         ("polars frame", "value.parquet"), ("pandas frame", "value.parquet")):
+    for sample, name in (
+        ("list", "value.json"),
+        ("array", "value.npy"),
+        ("arrow table", "value.parquet"),
+        ("polars frame", "value.parquet"),
+        ("pandas frame", "value.parquet"),
+    ):
         record, tree = write(SAMPLES[sample](), tmp_path / sample)
         (tree / name).write_bytes((tree / name).read_bytes()[:9])
         with pytest.raises(FormatError):
@@ -334,7 +351,11 @@ def test_nothing_heavy_is_imported_for_light_values():
         "print([m for m in ('numpy', 'pandas', 'polars', 'pyarrow', 'pickle5') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30,
-        env={"PYTHONPATH": "core"}, cwd=Path(__file__).parents[3],
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={"PYTHONPATH": "core"},
+        cwd=Path(__file__).parents[3],
     )
     assert done.stdout.strip() == "[]", done.stderr
