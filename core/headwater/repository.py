@@ -12,7 +12,7 @@ from headwater.model.naming import Name, check_alias, parse_name
 from headwater.model.records import Query
 from headwater.publishing import Options, version_ids
 from headwater.publishing import publish as publish_artifact
-from headwater.run import Run, open_run, spec_of
+from headwater.run import Run, open_run, run_id, spec_of
 from headwater.version import Version
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from headwater.artifact import Artifact
     from headwater.home import Home
-    from headwater.model.records import Event
+    from headwater.model.records import Event, RunState
     from headwater.ports import Progress
 
 
@@ -92,7 +92,7 @@ class Repository:
         artifact: str | None = None,
         *,
         project: str | None = None,
-        type: str | None = None,  # noqa: A002
+        type: str | None = None,
         where: Sequence[str] = (),
         order: str = "",
         limit: int | None = None,
@@ -208,7 +208,7 @@ class Repository:
         self,
         *,
         project: str | None = None,
-        type: str | None = None,  # noqa: A002
+        type: str | None = None,
         where: Sequence[str] = (),
         order: str = "",
         limit: int | None = None,
@@ -235,6 +235,28 @@ class Repository:
             RunNotFoundError
         """
         return Run(self.home.catalog.runs.get(id_or_key), self.home)
+
+    def close_run(
+        self, key: str, state: RunState, *, attempt: int | None = None, error: BaseException | str | None = None
+    ) -> Run | None:
+        """End a run from any process by its key: the newest attempt, or the one given. Idempotent.
+
+        A run that was never opened stays so (None): nothing was recorded, and nothing is invented.
+
+        Raises:
+            StateError: It has ended in another state.
+        """
+        try:
+            found = self.run(key if attempt is None else run_id(self.id, key, attempt))
+        except NotFoundError:
+            return None
+        found.finish(state, error)
+        return found
+
+    def close_group(self, group: str, state: RunState, *, error: BaseException | str | None = None) -> list[Run]:
+        """End every run of a group that still runs, as when the orchestrator's run has ended; return them."""
+        text = None if error is None else str(error)
+        return [Run(record, self.home) for record in self.home.catalog.runs.close_group(group, state, text)]
 
     def start_run(self, name: str, **arguments: Any) -> Run:
         """Open a run here; the arguments are those of `headwater.start_run`.

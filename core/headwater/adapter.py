@@ -1,0 +1,83 @@
+"""What an orchestrator's adapter stands on; with `import headwater` all that it may import.
+
+An adapter answers three questions, and the rest is here:
+
+1. *Which run am I?* A `RunIdentity` from the framework's own ids; register a callable that
+   gives it as entry point `headwater.ambient` (its name is the framework's module).
+2. *How does this framework like to be configured?* `configure(url=…)` per process, or
+   `connect(…)` where several repositories meet.
+3. *When and how does my run end?* `close_run` and `close_group` work from any process and
+   are idempotent.
+
+`make_step` (or `begin` for one call) binds inputs, records uses, runs the function and
+logs what it declares; a `Host` says which run that is and who ends it.
+"""
+
+from headwater.connect import connect, default_repository
+from headwater.model.graph import label
+from headwater.model.naming import check_alias, parse_name
+from headwater.model.records import Event, RunRecord, RunState, VersionRecord
+from headwater.model.values import mask, mask_text, to_plain
+from headwater.run import Run, RunSpec, open_run, run_id
+from headwater.settings import configure, current
+from headwater.steps.ambient import (
+    RunIdentity,
+    current_identity,
+    default_home,
+    find_run,
+    join,
+    run_as,
+    spec_of,
+)
+from headwater.steps.binding import Call, Host, Hosted, begin, config_of, publish_all, state_after
+from headwater.steps.declared import Log, Outputs, Use, read_outputs
+from headwater.steps.decorator import make_step
+from headwater.steps.inspection import Plan, outside_annotations, outside_signature, read_function
+from headwater.steps.scan import find_handles
+from headwater.steps.unrecorded import lenient
+
+__all__ = [
+    "Call",
+    "Event",
+    "Host",
+    "Hosted",
+    "Log",
+    "Outputs",
+    "Plan",
+    "Run",
+    "RunIdentity",
+    "RunRecord",
+    "RunSpec",
+    "RunState",
+    "Use",
+    "VersionRecord",
+    "begin",
+    "check_alias",
+    "config_of",
+    "configure",
+    "connect",
+    "current",
+    "current_identity",
+    "default_home",
+    "default_repository",
+    "find_handles",
+    "find_run",
+    "join",
+    "label",
+    "lenient",
+    "make_step",
+    "mask",
+    "mask_text",
+    "open_run",
+    "outside_annotations",
+    "outside_signature",
+    "parse_name",
+    "publish_all",
+    "read_function",
+    "read_outputs",
+    "run_as",
+    "run_id",
+    "spec_of",
+    "state_after",
+    "to_plain",
+]
