@@ -42,6 +42,8 @@ ONE_PUT = 64 << 20
 """Bytes up to which an object is one request; larger ones are sent in parts of this size."""
 TIMEOUT = (10, 120)
 """Seconds to connect, and between two pieces of an answer."""
+GO_ON = 308
+"""What a resumable upload answers to every part but the last."""
 WRITE_ID = "headwater-write-id"
 
 
@@ -54,7 +56,6 @@ class Connection(NamedTuple):
     endpoint: str
     project: str | None
     anonymous: bool
-    client: Any
 
 
 class GCSClient:
@@ -73,7 +74,7 @@ class GCSClient:
 
         Args:
             method: HTTP method.
-            path: Below the endpoint, encoded.
+            path: Below the endpoint, encoded; or a whole URL that the service gave us.
             where: What errors name.
             **options: `params`, `headers`, `data`, `stream` of `requests`.
         """
@@ -84,9 +85,9 @@ class GCSClient:
         connection = self.connection
         params = {**options.pop("params", {}), **_payer(connection)}
         headers = {"Accept-Encoding": "gzip", **options.pop("headers", {})}
-        url = connection.endpoint + path
+        url = path if "://" in path else connection.endpoint + path
         response = connection.session.request(method, url, params=params, headers=headers, timeout=TIMEOUT, **options)
-        if response.status_code >= 300:
+        if response.status_code >= 300 and response.status_code != GO_ON:
             try:
                 raise translate_answer(response, where, anonymous=connection.anonymous)
             finally:
@@ -124,7 +125,7 @@ def _connect() -> Connection:
     anonymous = "Anonymous" in type(session.credentials).__name__
     for scheme in ("https://", "http://"):
         session.mount(scheme, type(session.get_adapter(scheme))(pool_connections=4, pool_maxsize=CONNECTIONS))
-    return Connection(session, client.api_endpoint.rstrip("/"), client.project, anonymous, client)
+    return Connection(session, client.api_endpoint.rstrip("/"), client.project, anonymous)
 
 
 def object_path(bucket: str, key: str, *, media: bool = False) -> str:
@@ -153,21 +154,24 @@ def translate_answer(response: Any, where: str, *, anonymous: bool) -> Headwater
     """Make an answer of 300 or more ours (codes: the JSON API's page of HTTP status codes)."""
     status, reason = response.status_code, _reason(response)
     said = f"GCS answered {status} {reason}".rstrip()
-    if status == 412:
-        return ConflictError(what=f"{said}: somebody else wrote it", where=where, fix="read it again")
-    if status == 404:
-        return NotFoundError(what=said, where=where, bucket_missing="bucket does not exist" in reason)
     if status in (401, 403):
-        if anonymous:
-            return CredentialsError(what=f"{said}, and no credentials were found", where=where, fix=_CREDENTIALS_FIX)
-        return AccessError(what=said, where=where)
-    if status in (408, 429, 500, 502, 503, 504):
-        patience = retry_after(response.headers.get("Retry-After"))
-        return StorageError(what=said, where=where, retryable=True, retry_after=patience)
+        return _refusal(said, where, anonymous=anonymous)
     if status == 400 and "user project" in reason.lower():
         fix = "set HEADWATER_REQUESTER_PAYS to the project that pays"
         return AccessError(what=f"{said}: the requester pays", where=where, fix=fix)
-    return StorageError(what=said, where=where, status=status)
+    if status == 404:
+        return NotFoundError(what=said, where=where, bucket_missing="bucket does not exist" in reason)
+    if status == 412:
+        return ConflictError(what=f"{said}: somebody else wrote it", where=where, fix="read it again")
+    retryable = status in (408, 429, 500, 502, 503, 504)
+    patience = retry_after(response.headers.get("Retry-After"))
+    return StorageError(what=said, where=where, retryable=retryable, retry_after=patience, status=status)
+
+
+def _refusal(said: str, where: str, *, anonymous: bool) -> AccessError:
+    if anonymous:
+        return CredentialsError(what=f"{said}, and no credentials were found", where=where, fix=_CREDENTIALS_FIX)
+    return AccessError(what=said, where=where)
 
 
 def _reason(response: Any) -> str:
@@ -211,7 +215,7 @@ class GCSStore:
         if view.nbytes <= ONE_PUT:
             attempt(lambda: self._insert(key, view), partial(self._client.translate, where=self._at(key)))
         else:
-            attempt(lambda: self._insert_large(key, view), partial(_translate_sdk, where=self._at(key)))
+            attempt(lambda: self._insert_large(key, view), partial(self._client.translate, where=self._at(key)))
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See `ports.ObjectStore.get`. Reading nothing costs a look at the metadata, which knows where the end is."""
@@ -302,11 +306,17 @@ class GCSStore:
         return stored
 
     def _insert_large(self, key: str, view: memoryview) -> None:
-        from io import BytesIO
-
-        bucket = self._client.connection.client.bucket(self._bucket)
-        blob = bucket.blob(self._prefix.key(key), chunk_size=ONE_PUT)
-        blob.upload_from_file(BytesIO(view), size=view.nbytes, checksum="crc32c", retry=None, timeout=TIMEOUT)
+        """A resumable upload, part by part; begun anew if one of them fails."""
+        where, total = self._at(key), view.nbytes
+        described = json.dumps({"name": self._prefix.key(key), "crc32c": crc32c(view)})
+        path = f"/upload/storage/v1/b/{quote(self._bucket, safe='')}/o"
+        headers = {"Content-Type": "application/json; charset=UTF-8"}
+        params = {"uploadType": "resumable"}
+        begun = self._client.once("POST", path, where, params=params, headers=headers, data=described.encode())
+        for at in range(0, total, ONE_PUT):
+            part = bytes(view[at : at + ONE_PUT])
+            headers = {"Content-Range": f"bytes {at}-{at + len(part) - 1}/{total}"}
+            self._client.once("PUT", begun.headers["Location"], where, headers=headers, data=part)
 
     def _read(self, key: str, headers: dict[str, str]) -> tuple[bytes, Mapping[str, str]]:
         path, where = object_path(self._bucket, self._prefix.key(key), media=True), self._at(key)
@@ -337,8 +347,3 @@ def crc32c(data: Buffer) -> str:
 def moment(text: str) -> datetime:
     """Read a time of the JSON API."""
     return datetime.fromisoformat(text)
-
-
-def _translate_sdk(error: Exception, where: str) -> HeadwaterError:
-    response = getattr(error, "response", None)
-    return translate(error, where) if response is None else translate_answer(response, where, anonymous=False)

@@ -125,7 +125,8 @@ class TestStoreOnTheWire:
         data = os.urandom(5 << 19)
         store.put("packs/a", data)
         assert plain.peek("p/packs/a") == data
-        print(wire.lines); assert "uploadType=resumable" in wire.requests[0].target
+        # the parts go to the address that the emulator gives, which is not the proxy's
+        assert [r.target.partition("?")[2] for r in wire.requests] == ["uploadType=resumable"]
 
     def test_a_cut_body_is_read_again(self, store: GCSStore, wire: FaultProxy) -> None:
         store.put("packs/a", b"y" * 500_000)
