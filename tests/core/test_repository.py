@@ -228,9 +228,9 @@ def test_download_gives_a_shared_tree_and_private_copies(repo, tmp_path):
     private = version.download(tmp_path / "mine")
     assert private == tmp_path / "mine"
     assert (private / "b").read_bytes() == b"2"
-    assert version.verify(private)
+    assert version.verify(private).ok
     (private / "b").write_bytes(b"3")
-    assert not version.verify(private)
+    assert not version.verify(private).ok
 
 
 def test_a_handle_pickles_and_opens_with_this_process_connection(folder_repo):
