@@ -11,13 +11,15 @@ import ctypes
 import errno
 import mmap
 import os
+import re
 import secrets
 import stat
 import sys
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from headwater.errors import AccessError, HeadwaterError, StorageError
+from headwater.errors import AccessError, HeadwaterError, InvalidInputError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +35,7 @@ BOUNCE = 8 << 20
 """Size of the aligned buffer through which unaligned data is written, bytes."""
 
 _O_DIRECT: int = getattr(os, "O_DIRECT", 0)
+_URI = re.compile(r"file:(?://(?:localhost)?(?=/))?(/[^/].*|/)\Z", re.IGNORECASE | re.DOTALL)
 _FICLONE = 0x40049409
 """linux/fs.h: _IOW(0x94, 9, int)."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -248,3 +251,23 @@ def remove_tree(folder: Path) -> None:
         for name in names:
             remove_tree(folder / name)
         folder.rmdir()
+
+
+def path_of(uri: str) -> str:
+    """The absolute path a `file:` URI names; non-UTF-8 names survive as the file system's own bytes.
+
+    Raises:
+        InvalidInputError: Another host, relative, or holds `..` or NUL.
+    """
+    match = _URI.match(uri)
+    if match is None:
+        raise InvalidInputError(what=f"{uri!r} names no file on this machine", fix="write file:///absolute/path")
+    path = os.fsdecode(unquote_to_bytes(match[1]))
+    if "\0" in path or ".." in path.split("/"):
+        raise InvalidInputError(what=f"{uri!r} holds '..' or NUL", fix="write the path it means")
+    return path if path == "/" else path.rstrip("/")
+
+
+def uri_of(path: str) -> str:
+    """The URI of an absolute path; `path_of` reads it back to the byte."""
+    return "file://" + quote_from_bytes(os.fsencode(path), safe="/~")

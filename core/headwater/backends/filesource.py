@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from blake3 import blake3
 
 from headwater import disk
+from headwater.disk import path_of, uri_of
 from headwater.errors import (
     HeadwaterError,
     InvalidInputError,
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 20
 """Bytes read at once."""
-
-_URI = re.compile(r"file:(?://(?:localhost)?(?=/))?(/[^/].*|/)\Z", re.IGNORECASE | re.DOTALL)
-
 
 class FileSource:
     """Files by URI. Safe between threads; remembers in memory what it has proved, per file."""
@@ -144,26 +140,6 @@ class FileSource:
         except HeadwaterError as error:
             return Checked(uri, "denied", str(error))
         return Checked(uri, "same", None)
-
-
-def path_of(uri: str) -> str:
-    """The absolute path a `file:` URI names; non-UTF-8 names survive as the file system's own bytes.
-
-    Raises:
-        InvalidInputError: Another host, relative, or holds `..` or NUL.
-    """
-    match = _URI.match(uri)
-    if match is None:
-        raise InvalidInputError(what=f"{uri!r} names no file on this machine", fix="write file:///absolute/path")
-    path = os.fsdecode(unquote_to_bytes(match[1]))
-    if "\0" in path or ".." in path.split("/"):
-        raise InvalidInputError(what=f"{uri!r} holds '..' or NUL", fix="write the path it means")
-    return path if path == "/" else path.rstrip("/")
-
-
-def uri_of(path: str) -> str:
-    """The URI of an absolute path; `path_of` reads it back to the byte."""
-    return "file://" + quote_from_bytes(os.fsencode(path), safe="/~")
 
 
 def _files_below(path: str) -> Iterator[tuple[str, str]]:
