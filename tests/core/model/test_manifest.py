@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import tracemalloc
 from itertools import pairwise
 
@@ -298,3 +299,15 @@ def test_every_bit_flip_of_a_root_is_refused_or_gives_another_digest():
 )  # fmt: skip
 def test_a_pin_is_as_strong_as_the_strongest_thing_in_it(pin, strength):
     assert pin.strength == strength
+
+
+@pytest.mark.slow
+def test_one_change_in_a_million_entries_is_found_and_made_by_reading_single_pages():
+    shelf = Shelf()
+    root = shelf.build(iter(many(1_000_000)))
+    path = "train/00500/image_00500123.jpg"
+    before = time.process_time()
+    new = edited(shelf, root, [(path, StoredEntry(path, 1, FILE))])
+    (change,) = diff_roots(Root.decode(root.encode()), Root.decode(new.encode()), shelf.read_page)
+    assert (change.kind, change.path, len(shelf.read)) == ("changed", path, 3)
+    assert time.process_time() - before < 0.5  # 0.06 s where this was written
