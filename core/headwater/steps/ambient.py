@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 GROUP = "headwater.ambient"
 """The entry-point group."""
+MAX_JOINED = 1_000
+"""Most joined runs a process keeps at hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,8 @@ def join(identity: RunIdentity) -> Run:
         run = _joined.get(name)
         if run is None or run.state != "running":
             run = _joined[name] = open_run(default_home(), spec_of(identity))
+        if len(_joined) > MAX_JOINED:  # a worker lives long; the oldest is found again if it is asked for
+            del _joined[next(iter(_joined))]
         return run
 
 

@@ -6,8 +6,8 @@ which run records it and who ends that run; the rest is the same everywhere.
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +39,9 @@ _log = logging.getLogger("headwater")
 
 def state_after(error: BaseException) -> RunState:
     """How a run ended that this exception left: cancelled from outside, or failed."""
-    return "cancelled" if isinstance(error, KeyboardInterrupt | asyncio.CancelledError) else "failed"
+    asyncio = sys.modules.get("asyncio")  # not imported for this: without it nothing of it can be cancelled
+    signals = (KeyboardInterrupt,) if asyncio is None else (KeyboardInterrupt, asyncio.CancelledError)
+    return "cancelled" if isinstance(error, signals) else "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +146,7 @@ class Call:
                     draft.discard()
             else:
                 self.run.finish(self._hosted.state_after(error), error=error)
-        except HeadwaterError as second:
+        except Exception as second:  # noqa: BLE001 - the user's exception is the one that must be seen
             _log.warning("the failure of %s could not be recorded: %s", self._plan.where, second)
 
     # -- inside ------------------------------------------------------------------
@@ -180,6 +182,7 @@ class Call:
                 metadata=None if log.metadata is None else dict(log.metadata),
                 description=log.description or None,
                 declared=self._plan.declared.get(log.name),
+                allow_pickle=log.allow_pickle,
             )
 
     def _settle(self) -> None:

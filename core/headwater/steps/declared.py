@@ -80,6 +80,7 @@ class Log:
         metadata: JSON facts about the version.
         description: For people.
         role: What it is to the step, written on the lineage edge; with `log={"train": …}` the key.
+        allow_pickle: Whether a value that no codec knows may be pickled; reading it back must allow that too.
 
     Raises:
         InvalidInputError: A name, alias or tag that cannot be one.
@@ -92,6 +93,7 @@ class Log:
     metadata: Mapping[str, Any] | None = field(default=None, kw_only=True, hash=False)
     description: str = field(default="", kw_only=True)
     role: str | None = field(default=None, kw_only=True)
+    allow_pickle: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_target(self.name)

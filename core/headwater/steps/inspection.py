@@ -54,6 +54,8 @@ class Plan:
     """Parameters whose annotation is a plain type, or a container of plain types."""
     unread: dict[str, str] = field(default_factory=dict)
     """Annotations that could not be evaluated yet."""
+    called: bool = False
+    """What is unread then stays so, e.g. what is imported for type checkers only."""
     hints: dict[str, Any] = field(default_factory=dict)
     declared: dict[str, Any] = field(default_factory=dict)
     """Of a declared result, by artifact: the type its annotation says, for the choice of codec."""
@@ -74,7 +76,8 @@ class Plan:
         Raises:
             TypeError: As calling the function itself would.
         """
-        if self.unread:
+        if self.unread and not self.called:
+            self.called = True
             read_annotations(self)
         bound = self.signature.bind_partial(*args, **kwargs)
         for name, parameter in self.signature.parameters.items():
@@ -258,7 +261,8 @@ def outside_type(annotation: Any) -> Any:
         return Annotated[(outside_type(args[0]), *args[1:])]
     if origin in (Union, types.UnionType):
         return Union[tuple(outside_type(arg) for arg in args)]  # noqa: UP007 - made of values, not written
-    return origin[tuple(outside_type(arg) for arg in args)] if isinstance(origin, type) else annotation
+    inner = tuple(outside_type(arg) for arg in args)
+    return types.GenericAlias(origin, inner) if isinstance(origin, type) else annotation
 
 
 def outside_annotations(plan: Plan) -> dict[str, Any]:

@@ -62,7 +62,7 @@ print("ok")
 
 AIRFLOW = """
 import os, tempfile
-os.environ.update(AIRFLOW_HOME=tempfile.mkdtemp(), AIRFLOW__CORE__LOAD_EXAMPLES="False", AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
+os.environ.update(AIRFLOW_HOME=tempfile.mkdtemp(), AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
 from airflow.sdk import DAG, task
 from tests.core.steps import importable as steps
 
