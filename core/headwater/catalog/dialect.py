@@ -160,7 +160,7 @@ def _pragmas(connection: sqlite3.Connection, _: Any) -> None:
 
 def refuse_network(path: Path) -> None:
     """Raise StorageError if `path` lies on a network file system (asked of /proc; elsewhere nothing is known)."""
-    kind = _filesystem(path)
+    kind = filesystem(path)
     if kind in NETWORK:
         raise StorageError(
             what=f"a SQLite catalog cannot live on a network file system ({kind})", where=str(path),
@@ -168,9 +168,10 @@ def refuse_network(path: Path) -> None:
         )  # fmt: skip
 
 
-def _filesystem(path: Path) -> str | None:
+def filesystem(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
+    """The kind of file system that `path` lies on, None if unknown."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        lines = mounts.read_text().splitlines()
     except OSError:
         return None
     found, best = None, -1

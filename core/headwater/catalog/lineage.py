@@ -88,11 +88,12 @@ def _graph(tx: Tx, keys: list[int], direction: Direction, *, all_edges: bool) ->
         for version, source in tx.rows_having("SELECT version, source FROM derivations WHERE {having}", "version", keys)
         if source in versions
     ]
+    now = tx.now
     return GraphRecord(
         versions=tuple(records),
-        runs=tuple(run_record(row, tx.now) for row in run_rows),
-        uses=tuple((run_ids[run], versions[v], role or None) for run, v, role in uses),
-        logs=tuple((run_ids[run], versions[v], role or None, kind) for run, v, role, kind in logs),
+        runs=tuple([run_record(row, now) for row in run_rows]),
+        uses=tuple([(run_ids[run], versions[v], role or None) for run, v, role in uses]),
+        logs=tuple([(run_ids[run], versions[v], role or None, kind) for run, v, role, kind in logs]),
         derivations=tuple(derived),
     )
 

@@ -102,18 +102,27 @@ def run_migrations(connection: Connection, to: str) -> None:
     command.upgrade(config, to)
 
 
+def _partial(index: Any) -> str | None:
+    options = index.get("dialect_options", {})
+    where = options.get("sqlite_where", options.get("postgresql_where"))
+    return None if where is None else str(where)
+
+
 def describe(connection: Connection) -> dict[str, Any]:
     """The schema as plain values: what the golden test and `doctor` compare."""
     inspector = inspect(connection)
     return {
         table: {
-            "columns": {c["name"]: (str(c["type"]), c["nullable"]) for c in inspector.get_columns(table)},
+            "columns": {
+                c["name"]: [str(c["type"]), bool(c["nullable"]), c["default"]] for c in inspector.get_columns(table)
+            },
             "primary_key": inspector.get_pk_constraint(table)["constrained_columns"],
+            "unique": sorted(u["column_names"] for u in inspector.get_unique_constraints(table)),
             "foreign_keys": sorted(
-                (k["constrained_columns"][0], k["referred_table"]) for k in inspector.get_foreign_keys(table)
+                [k["constrained_columns"][0], k["referred_table"]] for k in inspector.get_foreign_keys(table)
             ),
             "indexes": sorted(
-                (str(i["name"]), tuple(str(c) for c in i["column_names"]), bool(i["unique"]))
+                [str(i["name"]), [str(c) for c in i["column_names"]], bool(i["unique"]), _partial(i)]
                 for i in inspector.get_indexes(table)
             ),
         }
