@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -59,6 +58,7 @@ DOCUMENTS = {
     "lock": ("lock", "job/train"),
     "verify": ("verify",),
     "verify-version": ("verify", "mnist"),
+    "verify-folder": ("verify", "mnist", "data"),
     "du": ("du",),
     "cache-prune": ("cache", "prune", "0"),
     "init": ("init",),
@@ -280,9 +280,10 @@ def test_help_loads_nothing_heavy(cli):
 def test_help_is_fast(cli):
     took = []
     for _ in range(5):
-        begun = time.perf_counter()
+        before = os.times()
         assert run("--help", cwd=Path.cwd()).returncode == 0
-        took.append(time.perf_counter() - begun)
+        after = os.times()
+        took.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(took) < 0.4
 
 

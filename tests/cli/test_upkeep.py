@@ -64,8 +64,10 @@ def test_verify_compares_a_directory_with_a_version(cli, two):
     cli("artifact", "get", "mnist", "there")
     assert cli("verify", "mnist", "there").stdout == "there is vision/mnist:v1\n"
     Path("there/a.txt").write_text("bad data\n")
-    assert "a.txt" in cli("verify", "mnist", "there", code=7).stdout
-    assert not cli.json("verify", "mnist", "there", code=7)["sound"]
+    Path("there/mine.txt").write_text("mine\n")
+    lines = cli("verify", "mnist", "there", code=1).stdout.splitlines()
+    assert lines == ["changed: a.txt", "extra: mine.txt", "there is not vision/mnist:v1"]
+    assert cli.json("verify", "mnist", "there", code=1)["changed"] == ["a.txt"]
 
 
 def test_du_counts_both_sides(cli, two):

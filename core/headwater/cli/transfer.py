@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from headwater.cli.completion import complete_artifact, complete_name
-from headwater.cli.session import Session, Verb
+from headwater.cli.session import Session, Verb, clean
 from headwater.cli.shapes import version_json
 from headwater.cli.text import count
 from headwater.errors import InvalidInputError, NotFoundError
@@ -211,12 +211,13 @@ def get(
             target, prefix=prefix, glob=glob, references=references,
             allow_missing_references=allow_missing_references, progress=progress,
         )  # fmt: skip
-    document = {"version": version_json(version), "path": str(fetched.path), "skipped": list(fetched.skipped)}
+    document = {"version": version_json(version), "path": str(fetched.path),
+                "skipped": [skipped._asdict() for skipped in fetched.skipped]}  # fmt: skip
     session.emit(document, lambda: _fetched(version, fetched))
 
 
 def _fetched(version: Version[Any], fetched: Download) -> str:
-    skipped = [f"skipped {path}" for path in fetched.skipped]
+    skipped = [clean(f"skipped {s.path} ({s.reason}): {s.detail or s.uri}") for s in fetched.skipped]
     return "\n".join([*skipped, f"{version} is in {fetched.path}"])
 
 
@@ -227,6 +228,7 @@ def _checked_out_json(version: Version[Any], target: Path, done: CheckedOut) -> 
 
 def _checked_out(version: Version[Any], target: Path, done: CheckedOut, dry_run: bool) -> str:
     placed, removed = count(len(done.placed), "file"), count(len(done.removed), "file")
+    kept = f", left {count(len(done.kept), 'other file')} alone" if done.kept else ""
     if dry_run:
         return f"{version} would place {placed} in {target} and remove {removed}"
-    return f"{version} is in {target}: placed {placed}, removed {removed}, {len(done.kept):,} were right"
+    return f"{version} is in {target}: placed {placed}, removed {removed}" + kept

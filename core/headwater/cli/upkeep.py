@@ -10,7 +10,7 @@ import msgspec
 
 from headwater import settings
 from headwater.cli.completion import complete_name
-from headwater.cli.session import Session, Verb
+from headwater.cli.session import Session, Verb, clean
 from headwater.cli.text import count, facts, table
 from headwater.errors import IntegrityError
 from headwater.model.records import Query
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from headwater.version import Version
 
 DAMAGED = IntegrityError.exit_code
+DIFFERS = 1
+KINDS = ("missing", "changed", "mode", "unverified", "extra")
+"""How a file of a directory may differ from the version."""
 
 
 @click.command(cls=Verb)
@@ -50,7 +53,10 @@ def init(session: Session, where: str | None, objects: str | None) -> None:
 )
 @click.pass_obj
 def verify(session: Session, name: str | None, folder: str | None, sample: float) -> None:
-    """Check every byte of the repository; with NAME only that version's; with DIR that directory against NAME."""
+    """Check every byte of the repository; with NAME only that version's.
+
+    With DIR, read every file below that directory and compare it with NAME; exit code 1 if something differs.
+    """
     from headwater.upkeep import verify as verify_all
     from headwater.upkeep import verify_version
 
@@ -80,15 +86,16 @@ def _verified(found: Verified) -> str:
 
 def _verify_folder(session: Session, version: Version[Any], folder: str) -> None:
     report = version.verify(folder)
-    document = {"version": str(version), "path": folder, "sound": bool(report), **msgspec.to_builtins(report)}
+    found = {kind: list(getattr(report, kind)) for kind in KINDS}
+    document = {"version": str(version), "path": folder, "same": report.n_same, **found}
     session.emit(document, lambda: _verified_folder(version, folder, report))
-    if not report:
-        click.get_current_context().exit(DAMAGED)
+    if not report.ok:
+        click.get_current_context().exit(DIFFERS)
 
 
 def _verified_folder(version: Version[Any], folder: str, report: VerifyReport) -> str:
-    lines = [f"{kind}: {path}" for kind in ("missing", "changed", "extra") for path in getattr(report, kind, ())]
-    return "\n".join([*lines, f"{folder} {'is' if report else 'is not'} {version}"])
+    lines = [clean(f"{kind}: {path}") for kind in KINDS for path in getattr(report, kind)]
+    return "\n".join([*lines, f"{folder} {'is' if report.ok else 'is not'} {version}"])
 
 
 @click.command(cls=Verb)
