@@ -73,7 +73,8 @@ class ObjectStore(Protocol):
 
         Raises:
             NotFoundError: No such key.
-            StorageError: The service failed, or the range reaches past the end.
+            FormatError: The range reaches past the end: the object is not the one that was put.
+            StorageError: The service failed.
         """
 
     def delete(self, key: str) -> None:

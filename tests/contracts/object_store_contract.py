@@ -19,7 +19,7 @@ from typing import Protocol
 
 import pytest
 
-from headwater.errors import ConflictError, HeadwaterError, NotFoundError, StorageError
+from headwater.errors import ConflictError, FormatError, HeadwaterError, NotFoundError
 from headwater.ports import ObjectStore
 
 ABC = "packs/01/abc.pack"
@@ -70,7 +70,7 @@ class ObjectStoreContract:
         self, store: ObjectStore, raw: Raw, start: int, length: int | None
     ) -> None:
         raw.plant(ABC, b"0123456789")
-        with pytest.raises(StorageError):
+        with pytest.raises(FormatError):
             store.get(ABC, start, length)
 
     def test_an_absent_key_is_not_found(self, store: ObjectStore) -> None:

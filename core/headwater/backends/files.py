@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import disk
-from headwater.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
+from headwater.errors import ConflictError, FormatError, InvalidInputError, NotFoundError, StorageError
 from headwater.model.digest import Digest
 from headwater.ports import ObjectInfo
 
@@ -146,7 +146,7 @@ class FileStore:
         size = info.st_size
         wanted = size - start if length is None else length
         if start + wanted > size or wanted < 0:
-            raise StorageError(what=f"{key!r} has {size} bytes, asked for {start} to {start + wanted}", where=self.url)
+            raise FormatError(what=f"{key!r} has {size} bytes, asked for {start} to {start + wanted}", where=self.url)
         data = os.pread(fd, wanted, start)
         while len(data) < wanted:  # Linux reads at most 2 GiB at once
             more = os.pread(fd, wanted - len(data), start + len(data))

@@ -6,7 +6,7 @@ import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from headwater.errors import ConflictError, NotFoundError, StorageError
+from headwater.errors import ConflictError, FormatError, NotFoundError
 from headwater.ports import ObjectInfo
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class MemoryStore:
         data = found[0]
         end = len(data) if length is None else start + length
         if start > len(data) or end > len(data):
-            raise StorageError(what=f"{key!r} has {len(data)} bytes, asked for {start} to {end}", where=self.url)
+            raise FormatError(what=f"{key!r} has {len(data)} bytes, asked for {start} to {end}", where=self.url)
         return data[start:end]
 
     def delete(self, key: str) -> None:

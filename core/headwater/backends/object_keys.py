@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from headwater.errors import InvalidInputError, StorageError
+from headwater.errors import FormatError, InvalidInputError
 
 _KEY = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[a-z0-9._-]+(?:/[a-z0-9._-]+)*\Z")
 
@@ -41,8 +41,8 @@ def past_the_end(size: int, key: str, start: int, length: int | None, where: str
     """The answer for a range at or past the end of `size` bytes: nothing, if nothing was asked for.
 
     Raises:
-        StorageError: Something was.
+        FormatError: Something was: the object is shorter than whoever asks was told.
     """
     if start + (length or 0) <= size:
         return b""
-    raise StorageError(what=f"{key!r} has {size} bytes, asked for {start} to {start + (length or 0)}", where=where)
+    raise FormatError(what=f"{key!r} has {size} bytes, asked for {start} to {start + (length or 0)}", where=where)
