@@ -3,6 +3,7 @@
 #   make test    everything CI runs
 #   make check   the same without what is slow (under 3 minutes)
 #   make bench   speed and memory beside W&B and DVC
+#   make docs    write docs/cli.md from the commands
 #   make format  let ruff rewrite the code
 
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11 python3.14; do \
@@ -20,7 +21,7 @@ AZURITE := $(if $(shell grep -rlIi azurite tests 2>/dev/null),.cache/azurite/nod
 INSTALL = { $(BIN)/uv pip install -q --python $(BIN)/python -c $(PINS) $(1) || \
 	$(BIN)/python -m pip install -q -c $(PINS) $(1); }
 
-.PHONY: demo test check bench format lint types tests-core $(addprefix tests-,$(ORCHESTRATORS)) clean
+.PHONY: demo test check bench docs format lint types tests-core $(addprefix tests-,$(ORCHESTRATORS)) clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/headwater demo
@@ -46,6 +47,9 @@ $(addprefix tests-,$(ORCHESTRATORS)): tests-%: $(VENV)/.dev $(AZURITE)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.dev
+	$(BIN)/python .ci/cli_pages.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

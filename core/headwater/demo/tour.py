@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -58,9 +59,7 @@ class Tour:
         began = time.perf_counter()
         count = write_digits(self.data)
         self._introduce(count)
-        self._chapter(
-            1, "The first run", "Four steps. Each says what it reads and what it makes; Headwater does the rest."
-        )
+        self._chapter(1, "The first run", "Four steps. Each says what it reads and makes; Headwater does the rest.")
         self._pipeline()
         stained = self._stained()
         self._chapter(
@@ -86,36 +85,41 @@ class Tour:
         evaluate()
         after = {name: self.repository.version(name) for name in ARTIFACTS}
         self.console.print(self._table(after))
+        self.console.print("\n  [green]+[/][dim] a new version   = the bytes of the version before, so no new one[/]")
         self.console.print(_in_words(self.ledger.sent(), [v for n, v in after.items() if v != self.before.get(n)]))
         self.before = after
 
     def _table(self, after: dict[str, hw.Version]) -> Table:
         table = Table(box=None, padding=(0, 3, 0, 2), header_style="dim")
-        for title in ("step", "read", "made", "", ""):
+        for title in ("step", "read", "made", ""):
             table.add_column(title, no_wrap=True)
         runs = self.repository.runs(project="demo", limit=4)
         for run in sorted(runs, key=lambda run: run.record.started_at):
-            read = ", ".join(_short(version) for version in run.used_artifacts()) or "data/digits/"
-            logged = sorted(run.logged_artifacts(), key=lambda version: ARTIFACTS.index(version.record.artifact))
-            for row, version in enumerate(logged):
-                made = after[version.record.artifact] != self.before.get(version.record.artifact)
-                verdict = "[green]new[/]" if made else "[dim]same bytes, no new version[/]"
-                lead = (f"[bold]{run.name}[/]", read) if row == 0 else ("", "")
-                table.add_row(*lead, f"[cyan]{_short(version)}[/]", _content(version), verdict)
+            read = [_short(version) for version in run.used_artifacts()] or ["data/digits/"]
+            made = sorted(run.logged_artifacts(), key=lambda version: ARTIFACTS.index(version.record.artifact))
+            for name, used, version in zip_longest([f"[bold]{run.name}[/]"], read, made, fillvalue=""):
+                table.add_row(name, used, *self._made(version, after))
         return table
+
+    def _made(self, version: hw.Version | str, after: dict[str, hw.Version]) -> tuple[str, str]:
+        if isinstance(version, str):
+            return "", ""
+        name = version.record.artifact
+        mark = "[green]+[/] [cyan]" if after[name] != self.before.get(name) else "[dim]= "
+        return f"{mark}{_short(version)}[/]", _content(version)
 
     # -- the chapters ------------------------------------------------------------
     def _introduce(self, count: int) -> None:
         self.console.print(
             Panel(
                 f"{count:,} pictures of handwritten digits lie in [bold]{escape(str(self.data))}[/].\n"
-                "A pipeline reads them and trains a classifier: [bold]prepare → split → train → evaluate[/].\n"
-                f"Everything it reads and makes is versioned in [bold]{escape(str(self.folder / 'repository'))}[/]:\n"
-                "a folder with packs of bytes and one SQLite file. No server, no account, no network.",
+                "A pipeline learns to read them: [bold]prepare → split → train → evaluate[/].\n"
+                "All it reads and makes is versioned in a folder with packs of bytes and\n"
+                f"one SQLite file, [bold]{escape(str(self.folder / 'repository'))}[/]. No server, no account.",
                 title="Headwater",
                 title_align="left",
                 padding=(1, 2),
-                width=min(self.console.width, 100),
+                width=80,
             )
         )
 
@@ -130,7 +134,7 @@ class Tour:
         digits = self.before["digits"]
         diff = self.repository.version("digits:v0").diff(digits)
         changed = ", ".join(f"{new.path} changed" for _, new in diff.changed)
-        self.console.print(f"  digits:v0 → {_short(digits)}: {escape(changed)}; the other pictures are the same blobs.")
+        self.console.print(f"  digits:v0 → {_short(digits)}: {escape(changed)}")
 
     def _lineage(self) -> None:
         scores = self.before["scores"]
@@ -140,7 +144,7 @@ class Tour:
         self.console.print("\n[bold]Where do these scores come from?[/]\n")
         for branch in graph.tree():
             self.console.print(_tree(branch))
-        self.console.print(f"\n  The same as a picture: [bold]{escape(str(picture))}[/] (any browser opens it)")
+        self.console.print(f"\n  The same as a picture, for any browser: [bold]{escape(str(picture))}[/]\n")
 
     def _farewell(self, seconds: float) -> None:
         url = escape(str(self.folder / "repository"))
@@ -152,7 +156,7 @@ class Tour:
             "headwater artifact diff digits:v0 digits:v1",
             "headwater artifact get digits:v0 ./as-it-was",
         )
-        self.console.print(Panel(Group(*lines), title="Your turn", title_align="left", padding=(1, 2), width=100))
+        self.console.print(Panel(Group(*lines), title="Your turn", title_align="left", padding=(1, 2), width=80))
 
 
 def _require_sklearn() -> None:
@@ -177,19 +181,20 @@ def _short(version: hw.Version) -> str:
 
 def _content(version: hw.Version) -> str:
     if version.type == "metrics":
-        return ", ".join(f"{name} {value:.1%}" for name, value in version.load().items())
+        return f"accuracy {version.load()['accuracy']:.1%}"
     files = "1 file" if version.record.n_entries == 1 else f"{version.record.n_entries:,} files"
     return f"{files}, {size_in_words(version.size)}"
 
 
 def _in_words(sent: Sent, made: Sequence[hw.Version]) -> str:
     if not made:
-        return f"\n  [green]No new version[/], {sent.puts} writes to the store: everything was there already."
+        return "  [green]No new version, and nothing sent: everything was there already.[/]"
     files = sum(version.record.n_entries for version in made)
     logged = size_in_words(sum(version.size or 0 for version in made))
+    new, manifests = size_in_words(sent.file_bytes), size_in_words(sent.manifest_bytes)
     return (
-        f"\n  The new versions hold {files:,} files, {logged}. [green]Sent in {sent.puts} writes: {sent.files:,} "
-        f"files, {size_in_words(sent.file_bytes)}, and manifests, {size_in_words(sent.manifest_bytes)}.[/]"
+        f"  The new versions hold {files:,} files, {logged}.\n"
+        f"  [green]Sent: {sent.files:,} files, {new}, and manifests, {manifests}, in {sent.puts} writes.[/]"
     )
 
 
