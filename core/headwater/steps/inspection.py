@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections.abc
 import inspect
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -100,12 +101,21 @@ def read_function(fn: Callable[..., Any], outputs: Outputs = NOTHING, project: s
         raise InvalidInputError(
             what=f"a step is made of a function, not of {fn!r}", fix="put @hw.step directly above the def"
         )
-    plan = Plan(fn, kind_of(fn), outputs, project, inspect.signature(fn))
+    plan = Plan(fn, kind_of(fn), outputs, project, signature_of(fn))
     read_annotations(plan)
     for name, parameter in plan.signature.parameters.items():
         if name in plan.injected and parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
             _check_injectable(plan, parameter)
     return plan
+
+
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    """Its signature, with text for annotations that cannot be evaluated yet."""
+    if sys.version_info >= (3, 14):  # where annotations without quotes are evaluated when first asked for
+        import annotationlib
+
+        return inspect.signature(fn, annotation_format=annotationlib.Format.FORWARDREF)
+    return inspect.signature(fn)
 
 
 def _check_injectable(plan: Plan, parameter: inspect.Parameter) -> None:
@@ -167,6 +177,8 @@ def _is_value_type(annotation: Any) -> bool:
 
 
 def _evaluate(plan: Plan, name: str, annotation: Any) -> Any:
+    if isinstance(annotation, typing.ForwardRef):
+        annotation = annotation.__forward_arg__
     if not isinstance(annotation, str):
         return annotation
     probe = types.SimpleNamespace(__annotations__={name: annotation})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -132,3 +133,13 @@ def test_what_cannot_be_a_step_is_refused_at_decoration() -> None:
 
         @hw.step
         def positional(data: Path = hw.Use("a"), /) -> None: ...
+
+
+if sys.version_info >= (3, 14):
+
+    def test_annotations_without_quotes_may_name_things_defined_later() -> None:
+        namespace: dict[str, Any] = {}
+        exec(compile("def f(x: Later, h: Version[Later]): return x", "f", "exec", dont_inherit=True), namespace)
+        plan = read_function(namespace["f"])
+        assert set(plan.unread) == {"x", "h"}
+        assert "h" not in plan.wants

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import headwater as hw
 from headwater import Repository
 
 ROOT = Path(__file__).parents[3]
@@ -106,16 +107,20 @@ def run_alone(code: str, home: Path) -> str:
     return output.stdout.strip().splitlines()[-1]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("library", "code"), [
-    ("prefect", PREFECT), ("prefect", PREFECT_FLOW), ("airflow", AIRFLOW), ("dagster", DAGSTER)
-], ids=["prefect", "prefect-flow", "airflow", "dagster"])  # fmt: skip
-def test_a_step_is_taken_as_a_task(library: str, code: str, repo: Repository, tmp_path: Path) -> None:
-    if find_spec(library) is None:
-        pytest.skip(f"{library} is not installed")
-    import headwater as hw
+CASES = {
+    "prefect": ("prefect", PREFECT),
+    "prefect-flow": ("prefect", PREFECT_FLOW),
+    "airflow": ("airflow", AIRFLOW),
+    "dagster": ("dagster", DAGSTER),
+}
+INSTALLED = [case for case, (library, _) in CASES.items() if find_spec(library)]
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", INSTALLED)
+def test_a_step_is_taken_as_a_task(case: str, repo: Repository, tmp_path: Path) -> None:
     with hw.start_run("load"):
         hw.log("mnist", "data")
-    assert run_alone(code, tmp_path) == "ok"
-    assert [e.asked for run in repo.runs() if run.name.startswith("train") for e in run.uses()][:1] == ["mnist:latest"]
+    assert run_alone(CASES[case][1], tmp_path) == "ok"
+    used = [edge.asked for run in repo.runs() if run.name.startswith("train") for edge in run.uses()]
+    assert used[:1] == ["mnist:latest"]

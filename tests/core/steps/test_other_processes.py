@@ -25,7 +25,8 @@ def test_a_step_pickles_by_its_name() -> None:
 
 
 def test_a_step_of_main_is_copied_by_value_with_cloudpickle(repo: Repository) -> None:
-    cloudpickle = pytest.importorskip("cloudpickle")
+    import cloudpickle  # comes with Prefect and Dagster, which send steps this way
+
     namespace = {"__name__": "__main__", "hw": hw}
     exec('@hw.step(log="a")\ndef f(x: int, data: str = hw.Use("mnist")) -> str:\n    return data * x', namespace)
     with hw.start_run("load"):
