@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_du_counts_both_sides(cli, two):
 
 
 def test_cache_prune_frees_to_a_size(cli, two):
-    assert cli.json("cache", "prune", "0")["bytes"] == 0
+    assert cli.json("cache", "prune", "0")["files"]["bytes"] == 0
     from headwater import settings
     from headwater.model.digest import Digest
     from headwater.store.cache import FileCache
@@ -91,6 +92,22 @@ def test_cache_prune_frees_to_a_size(cli, two):
     FileCache(now.cache / "files", now.quota).add(Digest.of(b"x" * 5000), Path("x"))
     assert cli.json("cache", "prune", "0")["freed_bytes"] >= 5000
     assert "is not a size" in cli.error("cache", "prune", "much", code=2)
+
+
+def test_cache_prune_removes_shared_trees_longest_unused_first(cli, two):
+    with cli.repository() as repository:
+        old, new = (repository.version(name).download() for name in ("mnist:v0", "mnist:v1"))
+    hour_ago = time.time() - 7200
+    for path in (old, old.with_name(old.name + ".stats")):
+        os.utime(path, (hour_ago, hour_ago))
+    assert cli.json("du")["trees"]["bytes"] >= 37
+    cli("cache", "prune", "20")
+    assert (old.exists(), new.exists()) == (False, True)
+    assert cli("cache", "prune", "1").stdout.startswith("freed 0 B")  # used a moment ago
+    cli("cache", "prune", "0")
+    assert not new.exists()
+    with cli.repository() as repository:
+        assert (repository.version("mnist:v0").download() / "a.txt").read_text() == "one\n"
 
 
 def test_doctor_says_that_all_is_well(cli, two):

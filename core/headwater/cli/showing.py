@@ -28,12 +28,10 @@ def demo(session: Session, folder: str) -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_obj
 def completion(session: Session, shell: Literal["bash", "zsh", "fish"]) -> None:
-    r"""Print what makes SHELL complete commands, options and names of artifacts.
+    """Print what makes SHELL complete commands, options and names of artifacts.
 
-    \b
-    bash:  eval "$(headwater completion bash)"                        in ~/.bashrc
-    zsh:   eval "$(headwater completion zsh)"                         in ~/.zshrc
-    fish:  headwater completion fish > ~/.config/fish/completions/headwater.fish
+    In bash or zsh, put `eval "$(headwater completion bash)"`, or zsh, into ~/.bashrc or ~/.zshrc. In fish, save the
+    output as ~/.config/fish/completions/headwater.fish.
     """
     from click.shell_completion import get_completion_class
 

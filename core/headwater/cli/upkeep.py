@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -108,7 +107,9 @@ def du(session: Session, limit: int) -> None:
 
 
 def usage(repository: Repository) -> dict[str, Any]:
-    """Bytes on both sides: packs by state, versions by artifact (largest first), this machine's cache."""
+    """Bytes on both sides: packs by state, versions by artifact (largest first), this machine's copies."""
+    from headwater.download.pruning import TREES, folder_bytes
+
     home = repository.home
     packs: dict[str, dict[str, int]] = {}
     for _, _, state, size in home.catalog.packs.packs():
@@ -122,38 +123,21 @@ def usage(repository: Repository) -> dict[str, Any]:
         known = artifacts.setdefault(name, {"name": name, "versions": 0, "bytes": 0})
         known["versions"] += 1
         known["bytes"] += version.stored_size
-    cached = settings.current()
+    files, trees = settings.current().cache / "files", home.folder / TREES
     return {
         "repository": str(repository),
         "stored_bytes": sum(part["bytes"] for part in packs.values()),
         "packs": dict(sorted(packs.items())),
         "versions": sum(a["versions"] for a in artifacts.values()),
         "logical_bytes": sum(a["bytes"] for a in artifacts.values()),
-        "cache": {"path": str(cached.cache), "bytes": folder_bytes(cached.cache), "quota": cached.quota},
+        "files": {"path": str(files), "bytes": folder_bytes(files), "quota": settings.current().quota},
+        "trees": {"path": str(trees), "bytes": folder_bytes(trees)},
         "artifacts": sorted(artifacts.values(), key=lambda a: (-a["bytes"], a["name"])),
     }
 
 
-def folder_bytes(folder: Path) -> int:
-    """Bytes of the files below; 0 if it is not there. What vanishes meanwhile does not count."""
-    total = 0
-    for parent, _, names in folder.walk() if hasattr(folder, "walk") else _walk(folder):
-        for name in names:
-            try:
-                total += (Path(parent) / name).lstat().st_size
-            except OSError:
-                continue
-    return total
-
-
-def _walk(folder: Path) -> Any:
-    import os
-
-    return os.walk(folder)  # Path.walk is new in Python 3.12
-
-
 def _usage(found: dict[str, Any], limit: int) -> str:
-    stored, logical, cache = found["stored_bytes"], found["logical_bytes"], found["cache"]
+    stored, logical, files, trees = found["stored_bytes"], found["logical_bytes"], found["files"], found["trees"]
     saved = f", {logical / stored:.1f} times what is stored" if stored else ""
     states = ", ".join(f"{part['packs']} {state}" for state, part in found["packs"].items())
     head = facts(
@@ -161,7 +145,8 @@ def _usage(found: dict[str, Any], limit: int) -> str:
             ("repository", found["repository"]),
             ("stored", f"{size_in_words(stored)} in packs" + (f" ({states})" if states else "")),
             ("versions", f"{count(found['versions'], 'version')} of {size_in_words(logical)}{saved}"),
-            ("cache", f"{size_in_words(cache['bytes'])} of {size_in_words(cache['quota'])} in {cache['path']}"),
+            ("cache", f"{size_in_words(files['bytes'])} of {size_in_words(files['quota'])} in {files['path']}"),
+            ("trees", f"{size_in_words(trees['bytes'])} in {trees['path']}"),
         )
     )  # fmt: skip
     rows = [(a["name"], str(a["versions"]), size_in_words(a["bytes"])) for a in found["artifacts"][:limit]]
@@ -172,13 +157,24 @@ def _usage(found: dict[str, Any], limit: int) -> str:
 @click.argument("size")
 @click.pass_obj
 def prune(session: Session, size: str) -> None:
-    """Shrink this machine's cache of downloaded files to SIZE (such as 5GB, or 0), the longest unused first."""
+    """Shrink what this machine keeps of downloaded files to SIZE (such as 5GB, or 0), the longest unused first.
+
+    That is the cache of files and the shared trees of this repository; trees used within the last hour stay,
+    unless SIZE is 0. The repository itself loses nothing.
+    """
+    from headwater.download.pruning import TREES, folder_bytes, prune_trees
     from headwater.store.cache import FileCache
 
-    cached = settings.current()
-    wanted = settings.parse_size(size, "SIZE")
-    folder = cached.cache / "files"
-    freed = FileCache(folder, cached.quota).prune(wanted) if folder.exists() else 0
-    left = folder_bytes(folder)
-    document = {"path": str(folder), "freed_bytes": freed, "bytes": left}
-    session.emit(document, lambda: f"freed {size_in_words(freed)}, {size_in_words(left)} are left in {folder}")
+    wanted, now = settings.parse_size(size, "SIZE"), settings.current()
+    home, files = session.repository.home, now.cache / "files"
+    freed = prune_trees(home, max(0, wanted - folder_bytes(files)))
+    trees_left = folder_bytes(home.folder / TREES)
+    if files.exists():
+        freed += FileCache(files, now.quota).prune(max(0, wanted - trees_left))
+    files_left = folder_bytes(files)
+    left = {
+        "files": {"path": str(files), "bytes": files_left},
+        "trees": {"path": str(home.folder / TREES), "bytes": trees_left},
+    }
+    total = size_in_words(files_left + trees_left)
+    session.emit({"freed_bytes": freed, **left}, lambda: f"freed {size_in_words(freed)}, {total} are left")

@@ -22,6 +22,7 @@ from headwater.download.filling import Home, Wishes, fill, walk_files
 from headwater.download.firstread import FirstReads
 from headwater.download.judging import hash_file
 from headwater.download.placed import RACY_NS, forget_placed
+from headwater.download.pruning import mark_used
 from headwater.download.selection import Selection
 from headwater.download.target import Target
 from headwater.model.digest import Digest
@@ -52,6 +53,7 @@ def shared_tree(home: Home, root: Digest, *, progress: Progress | None = None) -
     with disk.explained(trees):
         trees.mkdir(parents=True, exist_ok=True)
     if _reusable(home, root, final):
+        mark_used(final)
         return final
     with disk.locked(trees / f"{root.hex()}.lock", patience=_PATIENCE):
         if not _reusable(home, root, final, deep=True):
