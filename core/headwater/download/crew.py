@@ -14,8 +14,8 @@ R = TypeVar("R")
 
 LOCAL_WORKERS = 3
 REMOTE_WORKERS = 8
-AHEAD = 8
-"""Jobs under way or waiting to be collected; each holds at most `stored.BATCH` bytes twice."""
+AHEAD = 2
+"""Jobs beyond the workers that may be under way or wait to be collected; each holds at most `stored.BATCH` raw bytes."""
 
 
 class Crew:
@@ -23,6 +23,7 @@ class Crew:
 
     def __init__(self, workers: int) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="headwater-download")
+        self._most = workers + AHEAD
 
     def __enter__(self) -> Self:
         return self
@@ -30,12 +31,12 @@ class Crew:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def run(self, jobs: Iterable[Callable[[], R]], ahead: int = AHEAD) -> Iterator[R]:
+    def run(self, jobs: Iterable[Callable[[], R]]) -> Iterator[R]:
         """The results of `jobs`, in their order; a job is taken from the iterable only when there is room for it."""
         waiting: deque[Future[R]] = deque()
         for job in jobs:
             waiting.append(self._pool.submit(job))
-            if len(waiting) >= ahead:
+            if len(waiting) >= self._most:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
