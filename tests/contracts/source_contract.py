@@ -22,7 +22,18 @@ from headwater.model.manifest import Pin
 from headwater.model.naming import check_path
 from headwater.ports import Found, Source
 
-STRANGE = ("sp ace.txt", "h#ash.txt", "qu?estion=1&b", "per%41cent", "pl+us", "ünï/cödé.csv", "日本語", "a&b=c;d", "tilde~", "(b)[c]")
+STRANGE = (
+    "sp ace.txt",
+    "h#ash.txt",
+    "qu?estion=1&b",
+    "per%41cent",
+    "pl+us",
+    "ünï/cödé.csv",
+    "日本語",
+    "a&b=c;d",
+    "tilde~",
+    "(b)[c]",
+)
 """Names that break sources which quote too much or too little."""
 
 

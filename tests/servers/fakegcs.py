@@ -21,7 +21,9 @@ class GCSServer(NamedTuple):
         from google.cloud.storage import Client
 
         return Client(
-            project="test", credentials=AnonymousCredentials(), client_options={"api_endpoint": endpoint or self.endpoint}
+            project="test",
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": endpoint or self.endpoint},
         )
 
     def bucket(self, name: str, *, versioned: bool = False) -> str:

@@ -50,12 +50,23 @@ class Server:
         atexit.register(self.stop)
 
     def start(
-        self, command: Sequence[str], ready: Callable[[], bool], *, seconds: float = 60, env: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        ready: Callable[[], bool],
+        *,
+        seconds: float = 60,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """Run `command` and return when `ready()` is true; an exception from it counts as false."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder, start_new_session=True, env=env
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=self.folder,
+                start_new_session=True,
+                env=env,
             )
         deadline = time.monotonic() + seconds
         while not _quietly(ready):

@@ -154,7 +154,6 @@ _CREDENTIALS_FIX = "set AZURE_STORAGE_CONNECTION_STRING or AZURE_STORAGE_SAS_TOK
 _CONFLICT = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
 
 
-
 def translate(error: Exception, where: str, *, anonymous: bool = False) -> HeadwaterError:
     """Make an exception of azure.core or azure.storage ours."""
     kind, response = type(error).__name__, getattr(error, "response", None)
@@ -174,8 +173,10 @@ def _translate_answer(error: Any, response: Any, where: str, *, anonymous: bool)
     code = str(getattr(error.error_code, "value", error.error_code) or response.headers.get("x-ms-error-code") or "")
     said = f"Azure answered {status} {code}".rstrip()
     # a private container does not exist for who comes without credentials
-    if status in (401, 403) or code in ("PublicAccessNotPermitted", "NoAuthenticationInformation") or (
-        anonymous and code == "ResourceNotFound"
+    if (
+        status in (401, 403)
+        or code in ("PublicAccessNotPermitted", "NoAuthenticationInformation")
+        or (anonymous and code == "ResourceNotFound")
     ):
         if anonymous:
             return CredentialsError(what=f"{said}, and no credentials were found", where=where, fix=_CREDENTIALS_FIX)

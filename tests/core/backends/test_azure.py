@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.backends.azure import AzureStore, default_account
-from headwater.backends.azure_source import _Azure, _seen, AzureSource
+from headwater.backends.azure_source import AzureSource, _Azure, _seen
 from headwater.errors import (
     AccessError,
     ConflictError,
@@ -297,7 +297,9 @@ class TestVersions:
     """As Azure lists them for an account that keeps versions (List Blobs, include=versions)."""
 
     @staticmethod
-    def blob(name: str, version: str | None, *, current: bool | None, md5: bytes = b"m", kind: str = "BlockBlob") -> Any:
+    def blob(
+        name: str, version: str | None, *, current: bool | None, md5: bytes = b"m", kind: str = "BlockBlob"
+    ) -> Any:
         return SimpleNamespace(
             name=name, size=3, etag="0x1", version_id=version, is_current_version=current, metadata=None,
             blob_type=kind, last_modified=datetime(2026, 1, 1, tzinfo=UTC),

@@ -367,11 +367,18 @@ class TestAws:
                 for name in names[first : first + 1000]
             ]  # fmt: skip
             last = items[-1]["Key"] if items else ""
-            return {"Versions": items, "IsTruncated": first + 1000 < total, "NextKeyMarker": last, "NextVersionIdMarker": "x"}
+            return {
+                "Versions": items,
+                "IsTruncated": first + 1000 < total,
+                "NextKeyMarker": last,
+                "NextVersionIdMarker": "x",
+            }
 
         source, client = recorded(list_object_versions=page)
         keys = [7, 8, 9, 30_000, 49_999]
-        asked = [(f"s3://bucket/data/{n:09}", Pin(version="v")) for n in keys] + [("s3://bucket/data/x", Pin(version="v"))]
+        asked = [(f"s3://bucket/data/{n:09}", Pin(version="v")) for n in keys] + [
+            ("s3://bucket/data/x", Pin(version="v"))
+        ]
         assert [a.outcome for a in source.check(asked)] == ["same"] * 5 + ["missing"]
         assert len(client.calls) <= 4
 
@@ -379,9 +386,13 @@ class TestAws:
         from datetime import UTC, datetime
 
         head = {"ContentLength": 9, "ETag": '"e-2"', "LastModified": datetime(2026, 1, 1, tzinfo=UTC)}
-        source, _ = recorded(head_object=lambda **_: head | {"ChecksumCRC32": "AAAAAA==-2", "ChecksumType": "COMPOSITE"})
+        source, _ = recorded(
+            head_object=lambda **_: head | {"ChecksumCRC32": "AAAAAA==-2", "ChecksumType": "COMPOSITE"}
+        )
         assert next(iter(source.walk("s3://b/k"))).pin.checksum is None
-        source, _ = recorded(head_object=lambda **_: head | {"ChecksumCRC64NVME": "AAAA", "ChecksumType": "FULL_OBJECT"})
+        source, _ = recorded(
+            head_object=lambda **_: head | {"ChecksumCRC64NVME": "AAAA", "ChecksumType": "FULL_OBJECT"}
+        )
         assert next(iter(source.walk("s3://b/k"))).pin.checksum == "crc64nvme:AAAA"
 
     def test_requester_pays_is_agreed_to_in_every_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +406,9 @@ class TestAws:
         from datetime import UTC, datetime
 
         keys = ["d//b", "d/../c", "d/./c", "d/a", "d/x//", "d/%"]
-        items = [{"Key": k, "Size": 1, "ETag": f'"{k}"', "LastModified": datetime(2026, 1, 1, tzinfo=UTC)} for k in keys]
+        items = [
+            {"Key": k, "Size": 1, "ETag": f'"{k}"', "LastModified": datetime(2026, 1, 1, tzinfo=UTC)} for k in keys
+        ]
         source, _ = recorded(list_object_versions=lambda **_: {"Versions": items, "IsTruncated": False})
         found = {f.uri: f.path for f in source.walk("s3://b/d/")}
         assert found == {

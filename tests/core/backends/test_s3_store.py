@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from headwater.backends.s3 import S3Store
-from headwater.errors import AccessError, ConflictError, CredentialsError, InvalidInputError, NotFoundError, StorageError
+from headwater.errors import (
+    AccessError,
+    ConflictError,
+    CredentialsError,
+    InvalidInputError,
+    NotFoundError,
+    StorageError,
+)
 from tests.contracts.object_store_contract import ObjectStoreContract
 from tests.servers import seaweed
 from tests.servers.faults import FaultProxy
