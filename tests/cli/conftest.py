@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from headwater import settings
+from headwater.artifact import Artifact
 from headwater.cli.root import headwater
 from headwater.connect import connect
 
@@ -39,28 +41,31 @@ class Cli:
         return connect(os.environ["HEADWATER_URL"])
 
 
-@pytest.fixture
-def cli(tmp_path, monkeypatch):
-    home = tmp_path / "home"
-    home.mkdir()
+ENVIRONMENT = {"HEADWATER_ACTOR": "ann@lab", "HEADWATER_PROJECT": "vision"}
+
+
+def settle(place: Path, patch: pytest.MonkeyPatch) -> Cli:
+    """Live in `place`: a home, a working directory, and where the repository and cache will be."""
     for name in list(os.environ):
         if name.startswith(("HEADWATER_", "XDG_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("HEADWATER_URL", str(tmp_path / "repo"))
-    monkeypatch.setenv("HEADWATER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HEADWATER_ACTOR", "ann@lab")
-    monkeypatch.setenv("HEADWATER_PROJECT", "vision")
-    monkeypatch.setattr(settings, "_configured", {})
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    return Cli(home)
+            patch.delenv(name)
+    for folder in ("home", "work"):
+        (place / folder).mkdir(parents=True, exist_ok=True)
+    here = {"HOME": place / "home", "HEADWATER_URL": place / "repo", "HEADWATER_CACHE": place / "cache"}
+    for name, value in (here | ENVIRONMENT).items():
+        patch.setenv(name, str(value))
+    patch.setattr(settings, "_configured", {})
+    patch.setattr(settings, "_suggested", {})
+    patch.chdir(place / "work")
+    return Cli(place / "home")
 
 
 @pytest.fixture
-def data(cli):
-    """A small tree: `data/a.txt`, `data/sub/b.txt`, an executable and an empty directory."""
+def cli(tmp_path, monkeypatch):
+    return settle(tmp_path, monkeypatch)
+
+
+def make_data() -> Path:
     folder = Path("data")
     (folder / "sub").mkdir(parents=True)
     (folder / "empty").mkdir()
@@ -71,22 +76,17 @@ def data(cli):
     return folder
 
 
-@pytest.fixture
-def two(cli, data):
-    """Two versions of vision/mnist; v0 is `prod`, v1 is latest and has an added, a changed and a removed file."""
+def make_two(cli: Cli) -> None:
+    data = make_data()
     cli("artifact", "put", "mnist", data, "--alias", "prod", "--tag", "gold", "-m", "rows=2", "--description", "first")
     (data / "a.txt").write_text("one more\n")
     (data / "c.txt").write_text("three\n")
     (data / "run.sh").unlink()
     cli("artifact", "put", "mnist", data)
-    return data
 
 
-@pytest.fixture
-def trained(cli, two):
-    """A run `train` that used mnist and logged the model cnn, and a run `evaluate` that used that."""
-    from headwater.artifact import Artifact
-
+def make_trained(cli: Cli) -> None:
+    make_two(cli)
     with cli.repository() as repository:
         with repository.start_run("train", config={"lr": 0.1}, key="job/train", capture=()) as run:
             run.use_artifact("mnist:prod", role="train")
@@ -95,4 +95,35 @@ def trained(cli, two):
         with repository.start_run("evaluate", key="job/evaluate", group="nightly", capture=()) as second:
             second.use_artifact("cnn:latest")
             second.log_artifact(Artifact("scores", "metrics").add_bytes(b"{}", "scores.json"))
-    return run
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory):
+    """Folders made once, to be copied for every test that starts from there."""
+    made = {}
+    for name, make in (("two", make_two), ("trained", make_trained)):
+        made[name] = tmp_path_factory.mktemp(name)
+        with pytest.MonkeyPatch.context() as patch:
+            make(settle(made[name], patch))
+    return made
+
+
+@pytest.fixture
+def data(cli):
+    """A small tree: `data/a.txt`, `data/sub/b.txt`, an executable and an empty directory."""
+    return make_data()
+
+
+@pytest.fixture
+def two(cli, tmp_path, templates):
+    """Two versions of vision/mnist; v0 is `prod`, v1 is latest and has an added, a changed and a removed file."""
+    shutil.copytree(templates["two"], tmp_path, dirs_exist_ok=True)
+    return Path("data")
+
+
+@pytest.fixture
+def trained(cli, tmp_path, templates):
+    """As `two`; a run `train` used mnist and logged the model cnn, and a run `evaluate` used that."""
+    shutil.copytree(templates["trained"], tmp_path, dirs_exist_ok=True)
+    with cli.repository() as repository:
+        return repository.run("job/train")

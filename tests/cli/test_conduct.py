@@ -293,3 +293,10 @@ def test_a_reader_that_has_seen_enough_is_no_error(cli, two):
     done = subprocess.run(["bash", "-o", "pipefail", "-c", program], capture_output=True, text=True, timeout=30,
                           env={**os.environ, "PYTHONPATH": str(CORE)})  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("file", sorted(GOLDEN.glob("*.json")), ids=lambda file: file.stem)
+def test_the_documentation_names_every_field(file):
+    page = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+    documented = set(re.findall(r"`(\w+)`", page))
+    assert set(json.loads(file.read_text())) <= documented

@@ -112,7 +112,8 @@ def test_diff_exits_1_when_something_differs(cli, two):
     cli("artifact", "diff", "mnist:v1", "mnist:v1")
 
 
-def test_diff_sees_renames_and_producers(cli, two, trained):
+def test_diff_sees_renames_and_producers(cli, trained):
+    two = Path("data")
     (two / "a.txt").rename(two / "z.txt")
     cli("artifact", "put", "mnist", two)
     assert "> a.txt → z.txt" in cli("artifact", "diff", "mnist:v1", "mnist:v2", code=1).stdout
