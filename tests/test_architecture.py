@@ -230,13 +230,13 @@ def test_integrations_use_only_public_names() -> None:
             if found.target == "headwater.adapter":
                 continue
             if found.target.startswith("headwater."):
-                wrong.append(f"{found.where} imports {found.target}: `headwater` and `headwater.adapter` are all an adapter needs")
+                wrong.append(f"{found.where} imports {found.target}: `headwater.adapter` is all an adapter needs")
             elif found.target == "headwater":
                 wrong += [f"{found.where} imports {n}" for n in found.names if n not in public | {"adapter"}]
         for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
-                if node.attr not in public:
-                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} uses headwater.{node.attr}")
+            named = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases
+            if named and node.attr not in public:
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} uses headwater.{node.attr}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -296,16 +296,18 @@ HEAVY = {"boto3", "botocore", "google", "azure", "sqlalchemy", "alembic", "fasta
 
 
 def test_importing_headwater_is_light_and_touches_nothing(tmp_path: Path) -> None:
-    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(CORE), "PYTHONDONTWRITEBYTECODE": "1"}
+    home = tmp_path / "empty"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home), "PYTHONPATH": str(CORE), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT_PROBE], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", IMPORT_PROBE], env=environment, cwd=home, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert not HEAVY & set(report["loaded"])
     assert report["threads"] == 1
     assert report["same_world"]
-    assert not list(tmp_path.iterdir()), "import wrote something"
+    assert not list(home.iterdir()), "import wrote something"
 
 
 def public_names() -> set[str]:

@@ -1,0 +1,34 @@
+"""What Headwater asks of the world: object stores, sources, catalogs, codecs.
+
+Small protocols, one question each. Nobody inherits from them; an implementation
+is proved by the contract suites in `tests/contracts`. No foreign exception
+crosses a port: everything raised is of `headwater.errors`.
+"""
+
+from headwater.ports.facts import (
+    Catalog,
+    CollectorCatalog,
+    EventCatalog,
+    LineageCatalog,
+    PackCatalog,
+    RunCatalog,
+    VersionCatalog,
+)
+from headwater.ports.outside import Checked, Codec, Found, ObjectInfo, ObjectStore, Progress, Source
+
+__all__ = [
+    "Catalog",
+    "Checked",
+    "Codec",
+    "CollectorCatalog",
+    "EventCatalog",
+    "Found",
+    "LineageCatalog",
+    "ObjectInfo",
+    "ObjectStore",
+    "PackCatalog",
+    "Progress",
+    "RunCatalog",
+    "Source",
+    "VersionCatalog",
+]
