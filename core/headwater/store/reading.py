@@ -121,11 +121,19 @@ class Habit:
 
 
 def hashing_reader(file: OpenFile) -> tuple[Callable[[int], bytes], blake3]:
-    """A `read(n)` for the chunker that hashes what it passes on, and the hash of the whole."""
+    """A `read(n)` for the chunker that hashes what it passes on, and the hash of the whole.
+
+    It raises as soon as the file gives more than it had when it was opened, for a file that grows may never end.
+    """
     whole = blake3()
+    left = file.size
 
     def read(n: int) -> bytes:
+        nonlocal left
         data = os.read(file.fd, n)
+        left -= len(data)
+        if left < 0:
+            raise SourceChangedError(where=file.path)
         whole.update(data)
         return data
 

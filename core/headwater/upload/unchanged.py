@@ -24,7 +24,7 @@ from headwater.store.statcache import StatCache
 if TYPE_CHECKING:
     from headwater.contents import Tree
 
-MOST: Final = 300_000
+MOST: Final = 150_000
 """Files that are held back (120 bytes each) until the last one is seen; larger trees are streamed from the start."""
 
 
@@ -57,10 +57,10 @@ class TreeWatch:
             n_files += len(item)
             _note(state, item)
             if n_files > MOST or (isinstance(item, Segment) and _has_changed(item)):
-                return chain(held, items)
+                return chain(_released(held), items)
         if state.digest() == memory[0] and all(map(_proves_true, held)):
             self._root = _decode(memory[1])
-        return iter(held)
+        return _released(held)
 
     def root(self) -> Root | None:
         """The manifest, if nothing changed."""
@@ -81,6 +81,13 @@ class TreeWatch:
         """The log is done: this is the manifest."""
         if self._cache is not None and self._root is None:
             self._cache.remember_tree(self._key, self._hash.digest(), root.encode())
+
+
+def _released(held: list[Item]) -> Iterator[Item]:
+    """The items, each let go of once it is passed on."""
+    held.reverse()
+    while held:
+        yield held.pop()
 
 
 def _note(state: blake3, item: Item) -> None:
