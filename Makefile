@@ -15,10 +15,12 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n $(WORKERS) --dist loadfile
 ORCHESTRATORS := $(patsubst tests/integrations/%/,%,$(wildcard $(addprefix tests/integrations/,prefect/ airflow/ dagster/)))
-AZURITE := $(if $(shell grep -rlIi azurite tests 2>/dev/null),.cache/azurite/node_modules/.bin/azurite)
+
+export PATH := $(PATH):$(abspath $(BIN)) # last: programs that the machine has come before those of wheels
+unexport PYTHONDONTWRITEBYTECODE # compiled once, every later start is twice as fast
 
 # uv is quick; where it cannot reach the packages, pip, which may be set up for them, does the same
-INSTALL = { $(BIN)/uv pip install -q --python $(BIN)/python -c $(PINS) $(1) || \
+INSTALL = { $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c $(PINS) $(1) || \
 	$(BIN)/python -m pip install -q -c $(PINS) $(1); }
 
 .PHONY: demo test check bench docs format lint types tests-core $(addprefix tests-,$(ORCHESTRATORS)) clean
@@ -38,11 +40,11 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-tests-core: $(VENV)/.dev $(AZURITE)
+tests-core: $(VENV)/.dev
 	$(PYTEST) $(PARALLEL) --ignore=tests/integrations tests
 
 # one process each: an orchestrator changes logging, settings and signal handlers of the process it lives in
-$(addprefix tests-,$(ORCHESTRATORS)): tests-%: $(VENV)/.dev $(AZURITE)
+$(addprefix tests-,$(ORCHESTRATORS)): tests-%: $(VENV)/.dev
 	$(PYTEST) tests/integrations/$*
 
 bench: $(VENV)/.dev
@@ -68,10 +70,6 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml $(PINS)
 $(VENV)/.dev: $(VENV)/.made pyproject.toml $(PINS)
 	$(call INSTALL,-e ".[dev]")
 	@touch $@ $(VENV)/.demo
-
-.cache/azurite/node_modules/.bin/azurite:
-	mkdir -p .cache/azurite
-	npm install --silent --no-fund --no-audit --prefix .cache/azurite azurite@3
 
 clean:
 	rm -rf $(VENV) .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output

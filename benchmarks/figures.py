@@ -24,7 +24,7 @@ class Figure:
     def written(self) -> str:
         """The value with its unit, at a precision a reader can use."""
         if self.unit in ("", "times"):
-            return f"{self.value:,.2f}×" if self.unit == "times" else f"{self.value:,.0f}"
+            return f"{self.value:,.2f}×" if self.unit == "times" else f"{self.value:,.1f}".removesuffix(".0")
         digits = 0 if self.value >= 100 else 1 if self.value >= 10 else 2
         return f"{self.value:,.{digits}f} {self.unit}"
 

@@ -20,6 +20,7 @@ ROUNDS = 11
 def seconds(python: str, code: str) -> float:
     """Median wall time of a fresh interpreter that runs `code`, warm."""
     env = {**os.environ, "PYTHONPATH": str(ROOT / "core")}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody compiles anew at every start
     times = []
     for _ in range(ROUNDS):
         start = time.perf_counter()

@@ -54,7 +54,8 @@ def measure(work: Path, *, peers: bool) -> list[Figure]:
     data.settle()
     home = work / "home-large"
     shutil.rmtree(home, ignore_errors=True)
-    plain = child.run(plain_copy, source=str(original), target=str(work / "plain.bin"))["seconds"]
+    copy = {"source": str(original), "target": str(work / "plain.bin")}
+    plain = min(child.run(plain_copy, **copy)["seconds"] for _ in range(2))  # the first may find nothing in memory
     mine = child.run(ours, original=str(original), edited=str(edited), home=str(home))
     shutil.rmtree(home)
     figures = [

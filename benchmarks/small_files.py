@@ -83,7 +83,8 @@ def measure(work: Path, *, peers: bool) -> list[Figure]:
     """All figures of this file."""
     source = data.small_files(work / "small", COUNT, SIZE)
     floor = child.run(scan, source=str(source))["seconds"]
-    plain = child.run(plain_copy, source=str(source), target=str(work / "plain.bin"))["seconds"]
+    copy = {"source": str(source), "target": str(work / "plain.bin")}
+    plain = min(child.run(plain_copy, **copy)["seconds"] for _ in range(2))  # the first may find nothing in memory
     shutil.rmtree(work / "home-small", ignore_errors=True)
     mine = child.run(ours, source=str(source), home=str(work / "home-small"))
     data.restore(source)

