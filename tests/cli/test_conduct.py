@@ -246,6 +246,7 @@ def test_progress_is_a_bar_on_a_terminal():
     assert child.wait(timeout=30) == 0
     assert "reading" in shown.decode()
     assert "MiB/s" in shown.decode()
+    assert "of 11.0 MiB (" in shown.decode()
 
 
 def run(*args, cwd, **environment):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 0.5
 """Work that is done sooner shows nothing."""
+REDRAW_EVERY = 0.1
+"""Seconds between pictures of the bars."""
 LINE_EVERY = 5.0
 """Seconds between plain lines."""
 COUNTED = frozenset({"packs", "versions", "entries", "references", "files", "blobs", "pages", "objects"})
@@ -74,43 +76,39 @@ def _count(n: int) -> str:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[Progress]:
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        ProgressColumn,
-        SpinnerColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import (
-        Progress as Bars,
-    )
     from rich.text import Text
 
-    class Amount(ProgressColumn):
+    begun: dict[str, float] = {}
+
+    class Amount(rich.ProgressColumn):
         """What is done, of what, and how fast."""
 
         def render(self, task: Any) -> Text:
             """The column's text."""
-            total = None if task.total is None else int(task.total)
-            return Text(line("", int(task.completed), total, task.elapsed or 0.0).strip(), style="progress.data.speed")
+            stage, total = task.description, None if task.total is None else int(task.total)
+            said = line(stage, int(task.completed), total, time.monotonic() - begun[stage]).removeprefix(stage + " ")
+            return Text(said, style="progress.data.speed", no_wrap=True)
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), Amount(), TimeRemainingColumn())
-    bars = Bars(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
-    begun, tasks = time.monotonic(), {}
-    drawn = begun
+    columns = (rich.SpinnerColumn(), rich.TextColumn("{task.description}"), rich.BarColumn(24), Amount(),
+               rich.TimeRemainingColumn())  # fmt: skip
+    bars = rich.Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
+    tasks: dict[str, rich.TaskID] = {}
+    opened = drawn = time.monotonic()
 
     def report(stage: str, done: int, total: int | None) -> None:
         nonlocal drawn
         now = time.monotonic()
-        if now - begun < QUIET_SECONDS:
+        begun.setdefault(stage, now)
+        if now - opened < QUIET_SECONDS:
             return
         if not bars.live.is_started:
             bars.start()
         if stage not in tasks:
             tasks[stage] = bars.add_task(stage, total=total)
         bars.update(tasks[stage], completed=done, total=total)
-        if now - drawn > 0.1:  # drawn from the caller's thread: a refresh thread would not survive a fork
+        if now - drawn > REDRAW_EVERY:  # drawn from the caller's thread: a refresh thread would not survive a fork
             drawn = now
             bars.refresh()
 
