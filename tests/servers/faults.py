@@ -15,6 +15,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Self
 
 _LINE = re.compile(rb"^([A-Z]+) (\S+) HTTP/1\.[01]\r\n")
 
@@ -24,7 +25,7 @@ class Fault:
     """What to do to the next `times` requests whose line contains `match`."""
 
     kind: str
-    """`cut`: pass `after` bytes of the body, then close. `lose`: drop the whole response. `answer`: say `raw` instead."""
+    """`cut`: pass `after` bytes of the body, then close. `lose`: drop the whole response. `answer`: say `raw`."""
     times: int = 1
     match: str = ""
     after: int = 0
@@ -67,7 +68,7 @@ class FaultProxy:
         self.endpoint = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    def __enter__(self) -> FaultProxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from headwater.backends.azure import Accounts, Page, default_account
-from headwater.backends.clouds import Address, CloudSource, Opened, Seen
+from headwater.backends.buckets import Address, Opened, Seen
+from headwater.backends.clouds import CloudSource
 from headwater.backends.retrying import attempt
 from headwater.backends.uris import refuse_signed
 from headwater.errors import (
@@ -45,7 +46,7 @@ class AzureSource(CloudSource):
 
 
 class _Azure:
-    """See `clouds.Cloud`. The bucket of an address is the container's URL."""
+    """See `buckets.Cloud`. The bucket of an address is the container's URL."""
 
     def __init__(self) -> None:
         self._accounts = Accounts()

@@ -10,20 +10,17 @@ from __future__ import annotations
 import os.path
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
 
+from headwater.backends.buckets import Address, Cloud, Seen
 from headwater.backends.proofs import describe, same
 from headwater.errors import AccessError, CredentialsError, InvalidInputError, NotFoundError
 from headwater.model.manifest import Pin
 from headwater.ports import Checked
 
-if TYPE_CHECKING:
-    from headwater.backends.clouds import Address, Cloud, Seen
-
 BATCH = 50_000
 """References compared at a time: bounds the memory."""
 
-Wanted = tuple[str, Pin, "Address"]
+Wanted = tuple[str, Pin, Address]
 
 
 def check_in_bulk(cloud: Cloud, references: Iterable[tuple[str, Pin]]) -> Iterator[Checked]:

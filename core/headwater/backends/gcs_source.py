@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from headwater.backends.clouds import Address, CloudSource, Opened, Seen
+from headwater.backends.buckets import Address, Opened, Seen
+from headwater.backends.clouds import CloudSource
 from headwater.backends.gcs import GCSClient, moment, object_path
 from headwater.backends.streams import pieces_of
 from headwater.backends.uris import refuse_signed
@@ -33,7 +34,7 @@ class GCSSource(CloudSource):
 
 
 class _GCS:
-    """See `clouds.Cloud`."""
+    """See `buckets.Cloud`."""
 
     def __init__(self) -> None:
         self._client = GCSClient()

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from headwater.backends.clouds import Address, CloudSource, Opened, Seen
+from headwater.backends.buckets import Address, Opened, Seen
+from headwater.backends.clouds import CloudSource
 from headwater.backends.s3 import DEFAULTS, S3Client, Settings
 from headwater.backends.uris import refuse_signed
 from headwater.errors import AccessError, InvalidInputError, NotFoundError, StorageError
@@ -41,7 +42,7 @@ class S3Source(CloudSource):
 
 
 class _S3:
-    """See `clouds.Cloud`."""
+    """See `buckets.Cloud`."""
 
     def __init__(self, settings: Settings) -> None:
         self._client = S3Client(settings)

@@ -32,6 +32,7 @@ from tests.servers import azurite
 from tests.servers.faults import FaultProxy
 
 _NUMBERS = itertools.count()
+ROOT = "https://acc.blob.core.windows.net/c"
 _VARIABLES = ("ACCOUNT", "ACCOUNT_NAME", "KEY", "ACCOUNT_KEY", "SAS_TOKEN")
 
 
@@ -247,13 +248,13 @@ class TestUris:
     @pytest.mark.parametrize(
         ("uri", "bucket", "key", "version"),
         [
-            ("https://acc.blob.core.windows.net/c/a%20b%23%3F%2541+x", "https://acc.blob.core.windows.net/c", "a b#?%41+x", None),
-            ("https://acc.blob.core.windows.net/c", "https://acc.blob.core.windows.net/c", "", None),
+            (f"{ROOT}/a%20b%23%3F%2541+x", ROOT, "a b#?%41+x", None),
+            (ROOT, ROOT, "", None),
             ("https://acc.blob.core.usgovcloudapi.net/c/d/", "https://acc.blob.core.usgovcloudapi.net/c", "d/", None),
             ("https://acc.z01.blob.storage.azure.net/c/a", None, "", None),
             ("https://acc.blob.core.windows.net/c/a?versionid=2026-01-01T00:00:00.0000000Z",
-             "https://acc.blob.core.windows.net/c", "a", "2026-01-01T00:00:00.0000000Z"),
-            ("abfss://c@acc.dfs.core.windows.net/a b#?%41", "https://acc.blob.core.windows.net/c", "a b#?%41", None),
+             ROOT, "a", "2026-01-01T00:00:00.0000000Z"),
+            ("abfss://c@acc.dfs.core.windows.net/a b#?%41", ROOT, "a b#?%41", None),
         ],
     )  # fmt: skip
     def test_every_form_is_understood(self, uri: str, bucket: str | None, key: str, version: str | None) -> None:
@@ -319,8 +320,9 @@ class TestVersions:
     def test_check_knows_older_versions(self, monkeypatch: pytest.MonkeyPatch) -> None:
         blobs = [self.blob("d/a", "v1", current=None, md5=b"1"), self.blob("d/a", "v2", current=True, md5=b"2")]
         blobs += [self.blob("d/gone", "v1", current=None)]
-        root = "https://acc.blob.core.windows.net/c/d"
-        asked = [(f"{root}/a", Pin(version="v1", checksum="md5:31")), (f"{root}/a", Pin(version="v0", checksum="md5:30")),
+        root = ROOT + "/d"
+        asked = [(f"{root}/a", Pin(version="v1", checksum="md5:31")),
+                 (f"{root}/a", Pin(version="v0", checksum="md5:30")),
                  (f"{root}/gone", Pin(version="v1")), (f"{root}/never", Pin(version="v1"))]  # fmt: skip
         answers = list(self.listed(monkeypatch, blobs).check(asked))
         assert [a.outcome for a in answers] == ["same", "changed", "same", "missing"]

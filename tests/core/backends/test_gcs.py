@@ -92,7 +92,6 @@ def versioned(server: fakegcs.GCSServer) -> Bucket:
     return Bucket(server, versioned=True)
 
 
-@pytest.mark.slow
 class TestGCSStore(ObjectStoreContract):
     @pytest.fixture
     def raw(self, server: fakegcs.GCSServer) -> Bucket:

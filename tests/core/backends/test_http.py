@@ -222,6 +222,7 @@ def unpath(path: str) -> str:
 
 
 class TestTrouble:
+    @pytest.mark.slow
     def test_a_storm_of_503_is_waited_out_as_long_as_asked(self, site: web.WebServer) -> None:
         import time
 
