@@ -313,6 +313,20 @@ def test_bytes_the_store_has_lost_are_read_and_sent_again(here, tree):
     assert other.content(second) == {**FILES, "large": noise(2 << 20)}
 
 
+def test_packs_that_collection_took_are_sent_again(here, tree):
+    later(here.statcache)
+    write(tree, {"large": noise(2 << 20)})
+    for _ in range(2):
+        first = here.log(Artifact("t").add_dir(tree))
+    for info in list(here.store.list()):
+        here.store.delete(info.key)
+    with sqlite3.connect(here.statcache.path.parent / "catalog.sqlite") as db:
+        db.execute("UPDATE packs SET state = 'deleting'")
+    second = here.log(Artifact("t").add_dir(tree))
+    assert second.root == first.root
+    assert here.content(second) == {**FILES, "large": noise(2 << 20)}
+
+
 def test_a_known_digest_that_is_wrong_is_never_sent_under_its_name(here, tree):
     later(here.statcache)
     here.log(Artifact("t").add_dir(tree))
