@@ -39,6 +39,7 @@ from headwater.errors import (
 )
 from headwater.model.digest import Digest
 from headwater.model.manifest import Pin, ReferenceEntry, StoredEntry
+from headwater.model.naming import check_path
 from headwater.sources import SOURCES
 from headwater.store.blobs import BlobStore
 from headwater.store.cache import FileCache
@@ -301,6 +302,17 @@ def test_a_hostile_manifest_is_refused(here, target, path):
     assert not target.exists() or not list(target.iterdir())
 
 
+@given(st.text(st.sampled_from("a.\u00e9/\0\n\x7f\ud800"), max_size=8))
+def test_exactly_the_paths_that_may_be_logged_may_be_placed(path):
+    try:
+        check_path(path)
+    except InvalidInputError:
+        with pytest.raises(FormatError):
+            check_entry_path(path)
+    else:
+        assert check_entry_path(path) == path
+
+
 # -------------------------------------------------------------------- collisions
 @pytest.mark.parametrize(
     ("paths", "case", "unicode", "collide"),
@@ -515,6 +527,7 @@ def test_a_process_that_dies_in_mid_checkout_is_gone_on_with(here, root, target,
     assert content(target) == {"a.txt": b"third"}
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_time_leaves_only_whole_files_and_is_gone_on_with(here, tmp_path, target):
     root = here.log(write(tmp_path / "many", {f"d{n % 5}/{n}": b"%d" % n * 3000 for n in range(600)} | {"L": LARGE}))
     wanted = content(tmp_path / "many")
@@ -530,6 +543,7 @@ def test_a_process_killed_at_any_time_leaves_only_whole_files_and_is_gone_on_wit
     assert content(target) == wanted
 
 
+@pytest.mark.slow
 def test_two_processes_may_fill_one_target_and_one_shared_tree(here, root, target):
     for act in ("fetch", "shared_tree"):
         both = [child(here, root, target, act) for _ in range(2)]
@@ -644,7 +658,7 @@ def test_references_are_copied_and_proved(here, share, target):
     ],
 )
 @pytest.mark.parametrize("references", ["copy", "in-place"])
-def test_a_reference_that_is_missing_or_changed_is_an_error_or_skipped_with_the_reason(
+def test_a_reference_that_is_missing_or_changed_is_an_error_or_skipped_with_the_reason(  # noqa: PLR0917
     here, share, target, harm, error, reason, references
 ):
     root = here.log(share / "none", (share.as_uri(), "data"))

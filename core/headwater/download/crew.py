@@ -15,7 +15,7 @@ R = TypeVar("R")
 LOCAL_WORKERS = 3
 REMOTE_WORKERS = 8
 AHEAD = 2
-"""Jobs beyond the workers that may be under way or wait to be collected; each holds at most `stored.BATCH` raw bytes."""
+"""Jobs that may wait beside those that the workers do; each holds at most `stored.BATCH` raw bytes."""
 
 
 class Crew:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import threading
 import unicodedata
@@ -33,6 +34,12 @@ _HERE: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _FOLDER: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _HERE
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _HERE
+
+
+_PART: Final = r"[^/\x00-\x1f\x7f\ud800-\udfff]+"
+_PLAIN: Final = re.compile(rf"(?:(?!\.\.?/){_PART}/)*(?!\.\.?/?\Z){_PART}/?\Z")
+"""Surely a path that `check_path` takes, if it is short."""
+_SHORT: Final = 1000
 
 
 class Target:
@@ -234,10 +241,11 @@ def check_entry_path(path: str) -> str:
     Raises:
         FormatError: It cannot: the manifest was not written by Headwater.
     """
-    try:
-        check_path(path)
-    except InvalidInputError as error:
-        raise FormatError(what=f"the manifest holds the path {path!r}, which could leave its directory") from error
+    if len(path) > _SHORT or not _PLAIN.match(path):  # a million paths: the expression is ten times faster
+        try:
+            check_path(path)
+        except InvalidInputError as error:
+            raise FormatError(what=f"the manifest holds the path {path!r}, which could leave its directory") from error
     if path.split("/", 1)[0] == TEMPORARY or (os.name == "nt" and ("\\" in path or ":" in path)):
         raise FormatError(what=f"the manifest holds the path {path!r}, which cannot be used here")
     return path
