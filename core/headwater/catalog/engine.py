@@ -13,7 +13,6 @@ import os
 import random
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from sqlalchemy import Connection, TextClause, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from headwater.catalog.dialect import Dialect, PostgreSQL, SQLite, refuse_network
+from headwater.catalog.forks import Gate, remember
 from headwater.catalog.tables import WRITER
 from headwater.errors import (
     AccessError,
@@ -127,12 +127,13 @@ class Database:
         self.lock_key = 0
         self._engine: Engine | None = None
         self._abandoned: list[Engine] = []
-        self._foreign = False
+        self._refusal: str | None = None
+        self._still = True
         self._lock_file: IO[bytes] | None = None
         self._renew_locks()
         if self.path is not None:
             refuse_network(self.path)
-        _remember(self)
+        remember(self)
 
     def __repr__(self) -> str:
         return f"Database({self.where!r})"
@@ -147,8 +148,7 @@ class Database:
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work` on one moment of the database; tried again if the connection fails."""
-        with self._mine if self.memory else contextlib.nullcontext():
-            return self._attempts(lambda: self._once(work, self.dialect.begin_read), idempotent=True)
+        return self._attempts(lambda: self._reading(work), idempotent=True)
 
     def write(self, work: Callable[[Tx], T], *, idempotent: bool = True) -> T:
         """Run `work` and commit it: all or nothing, durable on return.
@@ -168,7 +168,7 @@ class Database:
 
     def define(self, work: Callable[[Tx], T]) -> T:
         """Like `write`, for making or upgrading the schema: alone, and whoever wrote last."""
-        return self._attempts(lambda: self._alone(work), idempotent=True)
+        return self._attempts(lambda: self._alone(work, self._begin_collect), idempotent=True)
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones (memory is gone)."""
@@ -186,13 +186,19 @@ class Database:
     def _begin_collect(self, conn: Connection) -> None:
         self.dialect.begin_collect(conn, self.lock_key)
 
-    def _writing(self, work: Callable[[Tx], T], begin: Callable[[Connection], None]) -> T:
-        with self._mine if self.path or self.memory else contextlib.nullcontext(), self._queue():
-            return self._once(lambda tx: self._guarded(tx, work), begin)
+    def _reading(self, work: Callable[[Tx], T]) -> T:
+        self._check_mine()
+        with self._gate.entered(), self._mine if self.memory else contextlib.nullcontext():
+            return self._once(work, self.dialect.begin_read)
 
-    def _alone(self, work: Callable[[Tx], T]) -> T:
-        with self._mine if self.path or self.memory else contextlib.nullcontext(), self._queue():
-            return self._once(work, self._begin_collect)
+    def _writing(self, work: Callable[[Tx], T], begin: Callable[[Connection], None]) -> T:
+        return self._alone(lambda tx: self._guarded(tx, work), begin)
+
+    def _alone(self, work: Callable[[Tx], T], begin: Callable[[Connection], None]) -> T:
+        self._check_mine()
+        in_turn = self._mine if self.path or self.memory else contextlib.nullcontext()
+        with self._gate.entered(), in_turn, self._queue():
+            return self._once(work, begin)
 
     def _guarded(self, tx: Tx, work: Callable[[Tx], T]) -> T:
         refuse_old_writer(tx)
@@ -276,12 +282,11 @@ class Database:
         )
 
     # -------------------------------------------------------------- processes
+    def _check_mine(self) -> None:
+        if self._refusal is not None:
+            raise StateError(what=self._refusal, where=self.where, fix="use it where it was opened, or fork earlier")
+
     def _connections(self) -> Engine:
-        if self._foreign:
-            raise StateError(
-                what="a repository in memory belongs to the process that made it",
-                fix="use a repository on disk where processes are forked",
-            )
         with self._starting:
             if self._engine is None:
                 self._engine = self.dialect.engine(self._url)
@@ -290,12 +295,28 @@ class Database:
     def _renew_locks(self) -> None:
         self._mine = threading.RLock()  # threads of this process, in front of the lock file
         self._starting = threading.Lock()
+        self._gate = Gate()
         self._lock_file = None
 
-    def _after_fork(self) -> None:
+    # See forks.py for why.
+    def before_fork(self) -> None:
+        """Close connections to a file, when the transactions of other threads have ended."""
+        self._still = self._gate.shut() if self.path is not None else True
+        if self.path is not None and self._still:
+            self.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._gate.open()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's connections and locks; they are neither used nor closed here."""
         if self._engine is not None:
-            self._abandoned.append(self._engine)  # its connections are the parent's: neither used nor closed
-            self._foreign = self.memory
+            self._abandoned.append(self._engine)
+            if self.memory:
+                self._refusal = "a repository in memory belongs to the process that made it"
+            elif not self._still:
+                self._refusal = "the process forked in the middle of a long transaction"
         self._engine = None
         self._renew_locks()
 
@@ -365,20 +386,3 @@ def _lost(error: SQLAlchemyError) -> bool:
 
 def _is_operational(error: SQLAlchemyError) -> bool:
     return type(getattr(error, "orig", None)).__name__ == "OperationalError"
-
-
-_open: weakref.WeakSet[Database] = weakref.WeakSet()
-_registered = False
-
-
-def _remember(database: Database) -> None:
-    global _registered
-    if not _registered:
-        os.register_at_fork(after_in_child=_reset_all)
-        _registered = True
-    _open.add(database)
-
-
-def _reset_all() -> None:
-    for database in list(_open):
-        database._after_fork()

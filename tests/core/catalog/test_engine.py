@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from headwater.catalog import forks
 from headwater.catalog.dialect import NETWORK, filesystem
 from headwater.catalog.engine import Database
 from headwater.catalog.sql import create, open_catalog
@@ -50,10 +51,10 @@ def in_child(work) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def log_ten(catalog, n: int, errors) -> None:
+def log_some(catalog, n: int, errors) -> None:
     try:
         world = World(catalog)
-        for step in range(10):
+        for step in range(4):
             run = world.run(f"{n} {step}")
             made = world.commit("shared", f"{n} {step}", run=run, finish="finished", aliases=("best",)).version
             world.catalog.runs.record_uses(world.run().id, [(made.id, None, "shared")])
@@ -66,17 +67,17 @@ def test_sixteen_processes_write_at_once_and_nothing_is_lost(url):
     world = World(create(url))
     world.commit("shared", "before the fork")
     errors = FORK.Queue()
-    children = [FORK.Process(target=log_ten, args=(world.catalog, n, errors)) for n in range(16)]
+    children = [FORK.Process(target=log_some, args=(world.catalog, n, errors)) for n in range(16)]
     for child in children:
         child.start()
     for child in children:
         child.join(100)
     assert errors.empty(), errors.get()
     assert [child.exitcode for child in children] == [0] * 16
-    assert all_numbers(world, "shared") == list(range(161)), "dense and unique"
+    assert all_numbers(world, "shared") == list(range(65)), "dense and unique"
     holders = world.catalog.versions.versions(Query(where=("alias=best",)))
     assert len(holders) == 1 and "best" in holders[0].aliases
-    logged = [world.catalog.runs.logged(world.catalog.runs.get(f"{n} {s}").id) for n in range(16) for s in range(10)]
+    logged = [world.catalog.runs.logged(world.catalog.runs.get(f"{n} {s}").id) for n in range(16) for s in range(4)]
     assert {len(edges) for edges in logged} == {1}
     cursors = [event.cursor for event in world.catalog.events.after(0, 10_000)]
     assert cursors == list(range(1, len(cursors) + 1))
@@ -92,27 +93,43 @@ def test_a_child_goes_on_with_what_its_parent_opened(url):
     world.catalog.close()
 
 
-def test_a_child_is_not_stopped_by_a_lock_its_parent_held_at_the_fork(url):
+def test_a_fork_in_the_middle_of_other_threads_transactions_waits_for_them(url):
     world = World(create(url))
+    stop = threading.Event()
+
+    def write(n: int):
+        step = 0
+        while not stop.is_set():
+            world.commit(f"a{n}", f"{step}")
+            step += 1
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    codes = [in_child(lambda n=n: world.commit("child", f"{n}")) for n in range(5)]
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert codes == [0] * 5 and all_numbers(world, "child") == list(range(5))
+    world.catalog.close()
+
+
+def test_a_child_forked_inside_a_transaction_that_does_not_end_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(forks, "PATIENCE", 0.2)
+    world = World(create(f"sqlite:///{tmp_path}/a.sqlite"))
     inside, go_on = threading.Event(), threading.Event()
-
-    def hold(tx):
-        inside.set()
-        assert go_on.wait(20)
-
-    holder = threading.Thread(target=world.catalog.database.write, args=(hold,))
-    holder.start()
+    thread = threading.Thread(target=world.catalog.database.write, args=(lambda tx: (inside.set(), go_on.wait(20)),))
+    thread.start()
     assert inside.wait(10)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            world.commit("a", "from the child")
-        finally:
-            os._exit(0)
+
+    def refused():
+        with pytest.raises(StateError, match="forked in the middle"):
+            world.commit("a", "one")
+
+    code = in_child(refused)
     go_on.set()
-    holder.join(20)
-    os.waitpid(pid, 0)
-    assert world.find("a").number == 0
+    thread.join(20)
+    assert code == 0 and world.commit("a", "one").version.number == 0
     world.catalog.close()
 
 
@@ -192,10 +209,10 @@ def test_no_password_is_ever_shown(capfd):
 
 
 def test_values_are_not_repeated_in_errors(tmp_path):
-    catalog = create(f"sqlite:///{tmp_path}/a.sqlite")
+    catalog, value = create(f"sqlite:///{tmp_path}/a.sqlite"), "sek" + "ret"
     with pytest.raises(HeadwaterError) as failed:
-        catalog.database.read(lambda tx: tx.value("SELECT nothing FROM nowhere WHERE x = :x", x="sekret"))
-    assert "sekret" not in "".join(traceback.format_exception(failed.value))
+        catalog.database.read(lambda tx: tx.value("SELECT nothing FROM nowhere WHERE x = :x", x=value))
+    assert value not in "".join(traceback.format_exception(failed.value))
     catalog.close()
 
 
