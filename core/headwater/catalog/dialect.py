@@ -11,6 +11,7 @@ import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -70,14 +71,14 @@ class SQLite:
     def engine(self, url: URL) -> Engine:
         memory = not url.database or url.database == ":memory:"
         engine = create_engine(
-            "sqlite://" if memory else f"sqlite:///{url.database}",
+            "sqlite://" if memory else _address(str(url.database)),
             isolation_level="AUTOCOMMIT",  # we say BEGIN ourselves: IMMEDIATE for writers
             poolclass=StaticPool if memory else QueuePool,
             connect_args={"check_same_thread": False, "timeout": 60, "cached_statements": 512},
             hide_parameters=True,
             **({} if memory else {"pool_size": 4, "max_overflow": -1}),
         )
-        event.listen(engine, "connect", _pragmas)
+        event.listen(engine, "connect", _pragmas if memory or not _is_frozen(str(url.database)) else _reading_pragmas)
         return engine
 
     def clock(self, conn: Connection) -> int:
@@ -149,11 +150,31 @@ class PostgreSQL:
 _CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
 
 
-def _pragmas(connection: sqlite3.Connection, _: Any) -> None:
+def _is_frozen(path: str) -> bool:
+    """Whether this user may read the catalog and change nothing around it, as on a read-only mount.
+
+    SQLite cannot open a WAL database there, because it must make files beside it; without a log
+    beside it, the file is whole and can be read as one that never changes.
+    """
+    file = Path(path)
+    return file.exists() and not os.access(file.parent, os.W_OK) and not Path(f"{path}-wal").exists()
+
+
+def _address(path: str) -> str:
+    return f"sqlite:///file:{quote(path)}?immutable=1&uri=true" if _is_frozen(path) else f"sqlite:///{path}"
+
+
+def _pragmas(connection: sqlite3.Connection, record: Any) -> None:
     cursor = connection.cursor()
-    for pragma in (
-        "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY", "cache_size = -16000",
-    ):  # fmt: skip
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+    _reading_pragmas(connection, record)
+
+
+def _reading_pragmas(connection: sqlite3.Connection, _: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in ("temp_store = MEMORY", "cache_size = -16000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
