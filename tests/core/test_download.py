@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,6 +157,7 @@ def test_a_settled_tree_is_recognised_without_reading_it(here, root, target, mon
 def test_a_hard_linked_file_is_always_hashed_again(here, root, target, tmp_path, monkeypatch):
     fetch(here, root, target)
     os.link(target / "a.txt", tmp_path / "link")
+    fetch(here, root, target)  # records the stat that the link changed
     age(here.folder)
     seen = []
     real = sys.modules["headwater.download.judging"].hash_file
@@ -598,6 +600,21 @@ def test_a_lost_record_of_a_shared_tree_costs_a_hash_and_no_fetch(here, root):
     before = gets(here)
     assert shared_tree(here, root) == tree
     assert gets(here) == before
+
+
+def test_a_hard_linked_file_of_a_shared_tree_is_always_hashed_again(here, root, tmp_path, monkeypatch):
+    tree = shared_tree(here, root)
+    os.link(tree / "a.txt", tmp_path / "link")
+    shared_tree(here, root)
+    stats = next((here.folder / "trees").glob("*.stats"))
+    known = msgspec.msgpack.decode(stats.read_bytes())
+    stats.write_bytes(msgspec.msgpack.encode({path: [*row[:5], row[5] + 60 * 10**9] for path, row in known.items()}))
+    seen = []
+    shared = sys.modules["headwater.download.shared"]
+    real = shared.hash_file
+    monkeypatch.setattr(shared, "hash_file", lambda fd, where: seen.append(where.name) or real(fd, where))
+    shared_tree(here, root)
+    assert seen == ["a.txt"]
 
 
 def test_a_shared_tree_that_cannot_be_finished_is_absent(here, root):
