@@ -15,9 +15,6 @@ from typing import Any
 from headwater.codecs.annotations import candidates, shown
 from headwater.errors import InvalidInputError
 
-FILE_KINDS: tuple[type, ...] = (Path, bytes, str, bytearray)
-"""What `as_file` can give."""
-
 
 class PathCodec:
     """`pathlib.Path` to a file or directory. Options: `kind` ("file" or "directory"), `name` of a single file."""

@@ -1,6 +1,6 @@
 """JSON values (None, bool, numbers, text, lists, dictionaries, tuples, sets, dates, …) and records.
 
-The file is `value.json` in the language of `json_language`.
+The file, `value.json` for plain values, is in the language of `json_language`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from headwater.codecs import json_language
 from headwater.codecs.annotations import candidates, library, shown, type_path, unwrap
 from headwater.codecs.fields import build, import_type, is_record, rebuild
-from headwater.codecs.files import as_file
+from headwater.codecs.files import as_file, only_file
 from headwater.errors import InvalidInputError, StateError
 
 FILE = "value.json"
@@ -43,17 +43,18 @@ class JsonCodec:
         return {}
 
     def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
-        file = folder / FILE
         if raw := _raw(folder, as_):
             return raw[0]
+        file = folder / FILE if (folder / FILE).is_file() else only_file(folder, "*.json")
         if not candidates(as_):
-            return json_language.loads(file.read_bytes(), FILE, build)
-        return convert(json_language.loads(file.read_bytes(), FILE, json_language.plain), as_)
+            return json_language.loads(file.read_bytes(), file.name, build)
+        return convert(json_language.loads(file.read_bytes(), file.name, json_language.plain), as_)
 
 
 class RecordCodec:
     """Dataclasses, named tuples, attrs classes, msgspec Structs, pydantic models: an object of their fields.
 
+    The file is named for the class, so that equal fields of another class are another content.
     Options: `type`, the path of the class. It is imported again on load, unless `as_` names another type.
     """
 
@@ -65,28 +66,31 @@ class RecordCodec:
 
     def encode(self, value: Any) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The file and options, in memory; raises as `json_language.dumps`."""
-        return {FILE: json_language.dump_fields(value)}, {"type": type_path(type(value))}
+        path = type_path(type(value))
+        return {_file_for(path): json_language.dump_fields(value)}, {"type": path}
 
     def write(self, value: Any, folder: Path) -> Mapping[str, Any]:
         files, options = self.encode(value)
-        (folder / FILE).write_bytes(files[FILE])
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
         return options
 
     def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
         if raw := _raw(folder, as_):
             return raw[0]
-        data, wanted = (folder / FILE).read_bytes(), candidates(as_)
+        file, wanted = only_file(folder, "*.json"), candidates(as_)
+        data = file.read_bytes()
         recorded = str(options.get("type", ""))
         same = next((kind for kind in wanted if type_path(kind) == recorded), None)
         if same is None and wanted:
-            return convert(json_language.loads(data, FILE, json_language.plain), as_)
+            return convert(json_language.loads(data, file.name, json_language.plain), as_)
         try:
             kind = same or import_type(recorded)
-            return rebuild(kind, json_language.loads(data, FILE, build))
+            return rebuild(kind, json_language.loads(data, file.name, build))
         except StateError:  # the class is at hand, but one nested in it is not
             if same is None:
                 raise
-            return convert(json_language.loads(data, FILE, json_language.plain), as_)
+            return convert(json_language.loads(data, file.name, json_language.plain), as_)
 
 
 def convert(value: Any, as_: Any) -> Any:
@@ -116,7 +120,12 @@ def _raw(folder: Path, as_: Any) -> tuple[Any] | None:
     """The file itself, where `Path` or `bytes` is all that is asked for."""
     wanted = candidates(as_)
     raw = bool(wanted) and all(issubclass(kind, (Path, bytes)) for kind in wanted)
-    return as_file(folder, FILE, wanted) if raw else None
+    return as_file(folder, None, wanted) if raw else None
+
+
+def _file_for(path: str) -> str:
+    """`package.module.Config.json` for the class `package.module:Config`."""
+    return path.replace(":", ".").replace("<", "").replace(">", "") + ".json"
 
 
 def _is_json(kind: type) -> bool:

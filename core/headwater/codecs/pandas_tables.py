@@ -16,6 +16,7 @@ from headwater.errors import InvalidInputError
 KINDS = ("pandas.DataFrame", "pandas.Series", "pandas.Index")
 DEFAULT = "pandas.DataFrame"
 COLUMN = "value"
+"""Name of the column of a series without one."""
 
 
 def to_arrow(value: Any) -> tuple[Any, dict[str, Any]]:
@@ -59,7 +60,7 @@ def _as_frame(pandas: Any, value: Any) -> tuple[Any, dict[str, Any]]:
     if isinstance(value, pandas.DataFrame):
         return value, {"kind": KINDS[0]}
     if isinstance(value, pandas.Series):
-        frame = value.to_frame(COLUMN)
+        frame = value.to_frame(COLUMN if value.name is None else str(value.name))
         frame.attrs = value.attrs
         return frame, {"kind": KINDS[1], "name": _name(value.name)}
     return pandas.DataFrame(index=value), {"kind": KINDS[2]}

@@ -1,4 +1,4 @@
-"""Arrow tables in `value.parquet`, cut into pages by content.
+"""Arrow tables as Parquet, cut into pages by content.
 
 One writer for pandas, Polars and Arrow, so that any of them reads what another
 wrote. Content-defined chunking (pyarrow 21 and newer) keeps the pages of
@@ -16,13 +16,12 @@ from headwater.codecs.files import only_file
 from headwater.codecs.libraries import load_library
 from headwater.errors import FormatError, InvalidInputError
 
-FILE = "value.parquet"
 ROW_GROUP = 1 << 20
 """Rows of one row group."""
 _FIRST_WITH_CDC = 21
 
 
-def write_parquet(table: Any, folder: Path) -> None:
+def write_parquet(table: Any, file: Path) -> None:
     """Write the Arrow table.
 
     Raises:
@@ -37,7 +36,7 @@ def write_parquet(table: Any, folder: Path) -> None:
     try:
         parquet.write_table(
             table.combine_chunks(),
-            folder / FILE,
+            file,
             compression="zstd",
             compression_level=1,
             row_group_size=ROW_GROUP,
@@ -62,7 +61,7 @@ def parquet_file(folder: Path) -> Path:
     Raises:
         InvalidInputError: There is none, or several.
     """
-    return folder / FILE if (folder / FILE).is_file() else only_file(folder, "*.parquet")
+    return only_file(folder, "*.parquet")
 
 
 def read_parquet(folder: Path) -> Any:

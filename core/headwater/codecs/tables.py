@@ -1,5 +1,7 @@
 """pandas, Polars and Arrow: written as Parquet, read as any of the three.
 
+The file is named for the kind: `dataframe.parquet`, `series.parquet`, `table.parquet`, …
+
 Options: `kind`, the type that was written (`pandas.DataFrame`), and what that
 library needs besides. A load without `as_` gives that type again; a load with
 one gives that, whoever wrote it: `as_=dict` gives columns, `as_=list` rows.
@@ -15,7 +17,7 @@ from typing import Any
 from headwater.codecs import arrow_tables, pandas_tables, polars_tables
 from headwater.codecs.annotations import candidates, library
 from headwater.codecs.files import as_file, cannot_load
-from headwater.codecs.parquet import FILE, parquet_file, read_parquet, write_parquet
+from headwater.codecs.parquet import parquet_file, read_parquet, write_parquet
 
 _LIBRARIES: dict[str, ModuleType] = {"pandas": pandas_tables, "polars": polars_tables, "pyarrow": arrow_tables}
 _OFFERED = "pandas, polars or pyarrow tables, dict (columns), list (rows), bytes, Path"
@@ -40,7 +42,7 @@ class TableCodec:
 
     def write(self, value: Any, folder: Path) -> Mapping[str, Any]:
         table, options = self._tables.to_arrow(value)
-        write_parquet(table, folder)
+        write_parquet(table, folder / file_for(str(options["kind"])))
         return dict(options)
 
     def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
@@ -70,4 +72,6 @@ def kind_of(kind: type, root: str) -> str:
     return next((name for name in names if name in known), names[0])
 
 
-__all__ = ["FILE", "TableCodec", "kind_of"]
+def file_for(kind: str) -> str:
+    """`dataframe.parquet` for `pandas.DataFrame`: equal rows in another kind of table are another content."""
+    return kind.rpartition(".")[2].lower().replace("[]", "es") + ".parquet"
