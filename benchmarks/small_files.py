@@ -12,6 +12,8 @@ from benchmarks.figures import Figure, at_most, faster
 from benchmarks.peers import Dvc, Wandb, version_of
 
 COUNT, SIZE = 20_000, 8192
+ROUNDS = 2
+"""Everybody's best of this many."""
 TITLE = "20,000 files of 8 KiB"
 
 
@@ -34,6 +36,17 @@ def ours(source: str, home: str) -> dict[str, Any]:
             after = data.bytes_below(Path(home, "objects"))
             packs[name] = (after[0] - before[0], after[1] - before[1])
     return {**clock.seconds, "packs": packs}
+
+
+def ours_later(source: str, home: str) -> dict[str, Any]:
+    """Log the folder once more, in a new process: all it knows is on disk."""
+    import headwater as hw
+
+    hw.configure(url=home, project="bench")
+    clock = child.Clock()
+    with clock("later"), hw.start_run("bench") as run:
+        run.log_artifact(hw.Artifact("files", type="dataset").add_dir(source))
+    return clock.seconds
 
 
 def scan(source: str) -> dict[str, Any]:
@@ -62,13 +75,14 @@ def plain_copy(source: str, target: str) -> dict[str, Any]:
     return clock.seconds
 
 
-def wandb_times(source: Path, work: Path) -> tuple[dict[str, float], dict[str, float]]:
+def wandb_round(source: Path, work: Path) -> dict[str, Any]:
     """W&B: first, and again unchanged."""
     peer = Wandb(work)
-    return peer.log(source), peer.log(source)
+    first = peer.log(source)
+    return {**first, "again": peer.log(source)["add"]}
 
 
-def dvc_times(source: Path, work: Path) -> dict[str, float]:
+def dvc_round(source: Path, work: Path) -> dict[str, Any]:
     """DVC: first, and again with one file changed (on a copy: it replaces what it adds)."""
     peer = Dvc(work)
     shutil.copytree(source, peer.work / "files")
@@ -79,15 +93,22 @@ def dvc_times(source: Path, work: Path) -> dict[str, float]:
     return {"first": first, "changed": peer.add("files")}
 
 
+def fresh(source: Path, home: Path) -> dict[str, Any]:
+    """One round in a new repository."""
+    shutil.rmtree(home, ignore_errors=True)
+    found = child.run(ours, source=str(source), home=str(home))
+    later = child.run(ours_later, source=str(source), home=str(home))["later"]
+    data.restore(source)
+    return {**found, "later": later}
+
+
 def measure(work: Path, *, peers: bool) -> list[Figure]:
     """All figures of this file."""
     source = data.small_files(work / "small", COUNT, SIZE)
-    floor = child.run(scan, source=str(source))["seconds"]
     copy = {"source": str(source), "target": str(work / "plain.bin")}
-    plain = min(child.run(plain_copy, **copy)["seconds"] for _ in range(2))  # the first may find nothing in memory
-    shutil.rmtree(work / "home-small", ignore_errors=True)
-    mine = child.run(ours, source=str(source), home=str(work / "home-small"))
-    data.restore(source)
+    floor = min(child.run(scan, source=str(source))["seconds"] for _ in range(ROUNDS))
+    plain = min(child.run(plain_copy, **copy)["seconds"] for _ in range(ROUNDS))
+    mine = child.best([fresh(source, work / "home-small") for _ in range(ROUNDS)])
     n_packs, sent = mine["packs"]["changed"]
     figures = [
         Figure(what="bare scan with stat", value=floor),
@@ -96,6 +117,7 @@ def measure(work: Path, *, peers: bool) -> list[Figure]:
         at_most(
             "Headwater, again unchanged", mine["again"], 2 * floor, note=f"{mine['again'] / floor:.1f} × bare scan"
         ),
+        Figure(what="Headwater, again in a new process", value=mine["later"]),
         Figure(what="Headwater, one file changed", value=mine["changed"]),
         at_most("  PUTs for that change", n_packs, 1, ""),
         Figure(what="  bytes sent for that change", value=sent / 1024, unit="KiB"),
@@ -106,18 +128,23 @@ def measure(work: Path, *, peers: bool) -> list[Figure]:
 
 def beside_peers(mine: dict[str, Any], source: Path, work: Path) -> list[Figure]:
     """The same work done by W&B and DVC on this disk, now."""
-    first, again = wandb_times(source, work)
-    dvc = dvc_times(source, work)
+    wandb = child.best([wandb_round(source, work) for _ in range(ROUNDS)])
+    dvc = child.best([dvc_round(source, work) for _ in range(ROUNDS)])
     wandb_name, dvc_name = f"W&B {version_of('wandb')}", f"DVC {version_of('dvc')}"
     return [
         Figure(
             what=f"{wandb_name}, first",
-            value=first["add"],
-            note=f"add_dir alone; {first['total']:.1f} s with log and finish",
+            value=wandb["add"],
+            note=f"add_dir alone; {wandb['total']:.1f} s with log and finish",
         ),
-        faster("  Headwater is faster by", mine["first"], first["add"], 3),
-        Figure(what=f"{wandb_name}, again unchanged", value=again["add"]),
-        Figure(what="  Headwater is faster by", value=again["add"] / mine["again"], unit="times"),
+        faster("  Headwater is faster by", mine["first"], wandb["add"], 3),
+        Figure(what=f"{wandb_name}, again unchanged", value=wandb["again"]),
+        Figure(
+            what="  Headwater is faster by",
+            value=wandb["again"] / mine["later"],
+            unit="times",
+            note="both in new processes",
+        ),
         Figure(what=f"{dvc_name}, first", value=dvc["first"]),
         faster("  Headwater is faster by", mine["first"], dvc["first"], 3),
         Figure(what=f"{dvc_name}, one file changed", value=dvc["changed"]),

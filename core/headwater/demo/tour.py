@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import time
 from itertools import zip_longest
 from pathlib import Path
@@ -149,7 +151,8 @@ class Tour:
     def _farewell(self, seconds: float) -> None:
         url = escape(str(self.folder / "repository"))
         lines = (
-            f"[dim]Look around ({seconds:.0f} seconds so far):[/]",
+            f"[dim]That took {seconds:.0f} seconds. Look around:[/]",
+            *_activation(),
             f"export HEADWATER_URL={url} HEADWATER_PROJECT=demo",
             "headwater artifact ls",
             "headwater lineage classifier",
@@ -157,6 +160,12 @@ class Tour:
             "headwater artifact get digits:v0 ./as-it-was",
         )
         self.console.print(Panel(Group(*lines), title="Your turn", title_align="left", padding=(1, 2), width=80))
+
+
+def _activation() -> list[str]:
+    """How to have `headwater` at hand, where it was started without its virtual environment being active."""
+    inside = sys.prefix != sys.base_prefix and "VIRTUAL_ENV" not in os.environ
+    return [f". {escape(os.path.relpath(sys.prefix))}/bin/activate"] if inside and os.name == "posix" else []
 
 
 def _require_sklearn() -> None:
