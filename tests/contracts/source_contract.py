@@ -172,6 +172,7 @@ class SourceContract:
             assert [f.path for f in found] == sorted(key[2:] for key in keys)
             assert all(f.size == (0 if f.path == "empty" else len(f.path) + 2) for f in found)
             assert all(f.pin.strength != "unverified" for f in found)
+            assert all(read(source, f) == (b"" if f.path == "empty" else f"b/{f.path}".encode()) for f in found)
             assert [f.uri for f in found] == [world.uri("b/" + f.path) for f in found]
 
     def test_a_neighbour_with_the_same_beginning_does_not_match(self, source: Source, world: World) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from headwater.backends.buckets import Address, Cloud, Seen
-from headwater.backends.proofs import describe, same
+from headwater.backends.proofs import contrast, describe, same
 from headwater.errors import AccessError, CredentialsError, InvalidInputError, NotFoundError
 from headwater.model.manifest import Pin
 from headwater.ports import Checked
@@ -154,4 +154,4 @@ def compare(uri: str, pin: Pin, seen: list[Seen]) -> Checked:
         return Checked(uri, "missing", "only older versions are left" if seen else None)
     if same(pin, current.pin) is None:
         return Checked(uri, "unverified", f"{describe(current.pin)}: only reading can tell")
-    return Checked(uri, "changed", describe(current.pin))
+    return Checked(uri, "changed", contrast(pin, current.pin)["found"])

@@ -16,10 +16,11 @@ import msgspec
 
 from headwater.backends.buckets import Address, Cloud, Opened, Seen
 from headwater.backends.checking import check_in_bulk
-from headwater.backends.proofs import comparable, describe, digested, provable, proved, same
+from headwater.backends.proofs import comparable, contrast, describe, digested, provable, proved, same
 from headwater.backends.retrying import resumed
 from headwater.backends.uris import path_of
 from headwater.errors import (
+    AccessError,
     ConflictError,
     NotFoundError,
     ReferenceChangedError,
@@ -77,10 +78,23 @@ class CloudSource:
         return check_in_bulk(self._cloud, references)
 
     def _walked(self, address: Address, uri: str) -> Iterator[tuple[str, str, Seen]]:
-        single = self._single(address)
+        try:
+            single = self._single(address)
+            refused = None
+        except AccessError as error:
+            # rights to what is below a prefix need not reach the key that is named like it
+            single, refused = None, error
         if single is not None:
             yield path_of(_last_part(address)), uri, single
             return
+        found = False
+        for item in self._below(address, uri):
+            found = True
+            yield item
+        if refused is not None and not found:
+            raise refused
+
+    def _below(self, address: Address, uri: str) -> Iterator[tuple[str, str, Seen]]:
         prefix = address.key + "/" if address.key and not address.key.endswith("/") else address.key
         try:
             for page in self._cloud.pages(address, prefix):
@@ -91,6 +105,7 @@ class CloudSource:
             raise ReferenceMissingError(uri=uri, fix=f"there is no {address.bucket}") from None
 
     def _single(self, address: Address) -> Seen | None:
+        """The object at the key itself, if there is one; None: look below it."""
         if not address.key or (address.key.endswith("/") and address.version is None):
             return None
         try:
@@ -127,7 +142,7 @@ class CloudSource:
         try:
             seen = self._cloud.look(wanted.address._replace(version=None))
             if not same(pin, seen.pin) and not (wanted.proof and not comparable(pin, seen.pin)):
-                raise ReferenceChangedError(uri=wanted.uri, pinned=describe(pin), found=describe(seen.pin))
+                raise ReferenceChangedError(uri=wanted.uri, **contrast(pin, seen.pin))
             address = wanted.address._replace(version=seen.pin.version)
             return self._cloud.open(address, seen.pin.etag, wanted.start, wanted.length)
         except NotFoundError:

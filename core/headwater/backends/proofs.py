@@ -111,5 +111,14 @@ def describe(pin: Pin) -> str:
     return f"modified {pin.modified}" if pin.modified is not None else "unverified"
 
 
+def contrast(pinned: Pin, found: Pin) -> dict[str, str]:
+    """What differs, in words for an error: `pinned` and `found`, of the same kind where both have it."""
+    if comparable(pinned, found):
+        return {"pinned": str(pinned.checksum), "found": str(found.checksum)}
+    if pinned.etag is not None and found.etag is not None:
+        return {"pinned": f"ETag {pinned.etag}", "found": f"ETag {found.etag}"}
+    return {"pinned": describe(pinned), "found": describe(found)}
+
+
 def _kind(pin: Pin) -> str:
     return (pin.checksum or "").partition(":")[0]

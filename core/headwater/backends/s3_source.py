@@ -70,7 +70,7 @@ class _S3:
     def look(self, address: Address) -> Seen:
         where = self.uri(address, address.key)
         head = self._ask("head_object", where, address, Key=address.key, ChecksumMode="ENABLED", **_versioned(address))
-        pin = Pin(_version(head), _checksum(head), head["ETag"], _moment(head["LastModified"]))
+        pin = Pin(_version(head), _checksum(head), _etag(head), _moment(head["LastModified"]))
         folder = head["ContentLength"] == 0 and (
             address.key.endswith("/") or head.get("ContentType") in ("application/x-directory", "httpd/unix-directory")
         )
@@ -125,7 +125,7 @@ class _S3:
             if address.version is not None and error.facts.get("status") in (400, 405):
                 raise NotFoundError(what=f"no version {address.version}", where=where) from None
             raise
-        return Opened(_version(answer), answer["ETag"], self._pieces(answer["Body"], where))
+        return Opened(_version(answer), _etag(answer), self._pieces(answer["Body"], where))
 
     def _pieces(self, body: Any, where: str) -> Iterator[bytes]:
         translate = partial(self._client.translate, where=where)
@@ -186,7 +186,7 @@ def _listed_versions(page: dict[str, Any]) -> Iterator[Seen]:
 
 def _listed(item: dict[str, Any]) -> Seen:
     key, size = item["Key"], item["Size"]
-    pin = Pin(version=_version(item), etag=item["ETag"], modified=_moment(item["LastModified"]))
+    pin = Pin(version=_version(item), etag=_etag(item), modified=_moment(item["LastModified"]))
     return Seen(key, size, pin, current=item.get("IsLatest", True), folder=size == 0 and key.endswith("/"))
 
 
@@ -194,6 +194,12 @@ def _version(answer: dict[str, Any]) -> str | None:
     """The version id; "null" is what a bucket without versioning overwrites, so it holds nothing."""
     found = answer.get("VersionId")
     return None if found in (None, "", "null") else found
+
+
+def _etag(told: dict[str, Any]) -> str | None:
+    """SeaweedFS lists empty objects with an empty ETag, which is none."""
+    found: str = told.get("ETag", "")
+    return found if found.strip('"') else None
 
 
 def _versioned(address: Address) -> dict[str, str]:

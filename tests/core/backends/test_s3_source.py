@@ -351,6 +351,14 @@ class TestAws:
             assert found.pin.strength == "etag"
         assert [name for name, _ in client.calls].count("list_object_versions") == 1
 
+    def test_rights_below_a_prefix_need_not_reach_the_key_named_like_it(self) -> None:
+        source, _ = recorded(head_object=refusal("403", 403), list_object_versions=a_million_versions(3))
+        assert sum(1 for _ in source.walk("s3://bucket/data")) == 3
+        nothing = {"IsTruncated": False}
+        source, _ = recorded(head_object=refusal("403", 403), list_object_versions=lambda **_: nothing)
+        with pytest.raises(AccessError):
+            list(source.walk("s3://bucket/data"))
+
     def test_checking_skips_what_nobody_asked_for(self) -> None:
         total = 50_000
 
