@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from blake3 import blake3
 
+from headwater.model.digest import Digest
 from headwater.model.manifest import Entry, ReferenceEntry, StoredEntry
 from headwater.model.patterns import Ignore
 from headwater.store.listing import UNKNOWN, Listing, Segment, keep
@@ -94,7 +95,7 @@ def _judge(entry: Entry | None, local: StoredEntry | None) -> tuple[str, str]:
 def _judge_reference(entry: ReferenceEntry, local: StoredEntry) -> str:
     checksum = entry.pin.checksum or ""
     if checksum.startswith("blake3:"):
-        return "same" if checksum == str(local.digest) else "changed"
+        return "same" if checksum == str(Digest(local.digest)) else "changed"
     return "unverified" if entry.size in (None, local.size) else "changed"
 
 
