@@ -22,18 +22,14 @@ if TYPE_CHECKING:
 BATCH = 200
 """Packs that one exclusive transaction looks at."""
 
-_HELD = (
-    "EXISTS (SELECT 1 FROM holds h JOIN leases l ON l.id = h.lease WHERE h.pack = p.id AND l.until >= :now)"
-)
-_READ = (
+_HELD = "EXISTS (SELECT 1 FROM holds h JOIN leases l ON l.id = h.lease WHERE h.pack = p.id AND l.until >= :now)"
+READ = (
     "EXISTS (SELECT 1 FROM uses u JOIN runs r ON r.id = u.run WHERE u.version = v.id AND r.state = 'running'"
     " AND r.lease_until >= :now)"
 )
-_ALIVE = (
-    f"EXISTS (SELECT 1 FROM versions v WHERE v.root = m.root AND (v.state IN ('published', 'draft') OR {_READ}))"
-)
+ALIVE = f"EXISTS (SELECT 1 FROM versions v WHERE v.root = m.root AND (v.state IN ('published', 'draft') OR {READ}))"
 """The manifest row `m` belongs to a version that stands, or that a running run reads."""
-_REFERENCED = f"EXISTS (SELECT 1 FROM proofs f JOIN manifest m ON m.page = f.name WHERE f.pack = p.id AND {_ALIVE})"
+_REFERENCED = f"EXISTS (SELECT 1 FROM proofs f JOIN manifest m ON m.page = f.name WHERE f.pack = p.id AND {ALIVE})"
 _GARBAGE = f"NOT {_HELD} AND NOT {_REFERENCED}"
 
 
@@ -43,11 +39,9 @@ class Collector:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def condemn(
-        self, *, min_age_seconds: float = 86_400, dry_run: bool = False
-    ) -> Iterator[tuple[str, int]]:
+    def condemn(self, *, min_age_seconds: float = 86_400, dry_run: bool = False) -> Iterator[tuple[str, int]]:
         wanted = (
-            f"SELECT p.id, p.uid, p.size FROM packs p WHERE p.id IN (SELECT id FROM packs WHERE id > :after AND id <= :upto)"
+            "SELECT p.id, p.uid, p.size FROM packs p WHERE p.id > :after AND p.id <= :upto"
             f" AND p.state IN ('live', 'uploading') AND p.created_at <= :before AND {_GARBAGE} ORDER BY p.id"
         )
         for after, upto in self._windows():
@@ -62,7 +56,9 @@ class Collector:
             found = self._db.read(work) if dry_run else self._db.collect(work)
             yield from ((row.uid, row.size) for row in found)
 
-    def recheck(self, *, grace_seconds: float = 86_400) -> Iterator[tuple[str, str, int]]:
+    def recheck(
+        self, *, grace_seconds: float = 86_400, condemned_before: int | None = None
+    ) -> Iterator[tuple[str, str, int]]:
         for after, upto in self._windows():
 
             def work(tx: Tx, after: int = after, upto: int = upto) -> Sequence[Row]:
@@ -71,8 +67,11 @@ class Collector:
                                    after=after, upto=upto, now=tx.now):  # fmt: skip
                     _move(tx, row.id, "live")
                 before = tx.now - int(grace_seconds * SECOND)
-                rows = tx.rows(f"SELECT p.id, p.uid, p.key, p.size FROM packs p WHERE {scope} AND p.changed_at <= :before"
-                               " ORDER BY p.id", after=after, upto=upto, before=before)  # fmt: skip
+                before = before if condemned_before is None else min(before, condemned_before)
+                rows = tx.rows(
+                    f"SELECT p.id, p.uid, p.key, p.size FROM packs p WHERE {scope} AND p.changed_at <= :before ORDER BY p.id",
+                    after=after, upto=upto, before=before,
+                )  # fmt: skip
                 for row in rows:
                     _move(tx, row.id, "deleting")
                 return rows
@@ -94,8 +93,8 @@ class Collector:
             for key in sorted(keys):
                 uid = parse_pack_key(key)
                 if uid is not None and tx.value(
-                    "INSERT INTO packs (uid, key, state, created_at, changed_at) VALUES (:uid, :key, 'gone', :now, :now)"
-                    " ON CONFLICT DO NOTHING RETURNING id", uid=uid, key=key, now=tx.now,
+                    "INSERT INTO packs (uid, key, state, created_at, changed_at)"
+                    " VALUES (:uid, :key, 'gone', :now, :now) ON CONFLICT DO NOTHING RETURNING id", uid=uid, key=key, now=tx.now,
                 ) is not None:  # fmt: skip
                     buried.append(key)
             return buried
@@ -104,8 +103,9 @@ class Collector:
 
     def pages_in(self, pack_id: str) -> list[bytes]:
         return self._db.read(lambda tx: [bytes(row[0]) for row in tx.rows(
-            "SELECT DISTINCT f.name FROM proofs f JOIN packs p ON p.id = f.pack JOIN manifest m ON m.page = f.name"
-            f" WHERE p.uid = :uid AND {_ALIVE} ORDER BY f.name", uid=pack_id, now=tx.now,
+            "SELECT DISTINCT f.name FROM proofs f JOIN packs p ON p.id = f.pack"
+            " JOIN manifest m ON m.page = f.name"
+            f" WHERE p.uid = :uid AND {ALIVE} ORDER BY f.name", uid=pack_id, now=tx.now,
         )])  # fmt: skip
 
     def repoint(self, old: str, new: Collection[str], pages: Collection[bytes]) -> None:
@@ -126,15 +126,14 @@ class Collector:
         self._db.collect(work)
 
     def forget(self) -> int:
-        """Drop lapsed leases with their holds, and the pages of versions that are gone for good; how many rows."""
         leases = self._db.collect(_drop_leases)
         roots = self._db.read(lambda tx: tx.rows(
-            f"SELECT DISTINCT m.root FROM manifest m WHERE NOT {_ALIVE} LIMIT 10000", now=tx.now))  # fmt: skip
+            f"SELECT DISTINCT m.root FROM manifest m WHERE NOT {ALIVE} LIMIT 10000", now=tx.now))  # fmt: skip
         for start in range(0, len(roots), BATCH):
             batch = [row[0] for row in roots[start : start + BATCH]]
             leases += self._db.collect(lambda tx, batch=batch: sum(  # type: ignore[misc]
                 tx.run(f"DELETE FROM manifest WHERE root = :root AND NOT"
-                       f" {_ALIVE.replace('m.root', 'manifest.root')}", root=root, now=tx.now)
+                       f" {ALIVE.replace('m.root', 'manifest.root')}", root=root, now=tx.now)
                 for root in batch
             ))  # fmt: skip
         return leases
@@ -171,8 +170,12 @@ def _gone(tx: Tx, uid: str) -> None:
         return
     _move(tx, pack, "gone")
     tx.run("DELETE FROM blobs WHERE pack = :pack", pack=pack)
-    # A page that needed this pack is proved by nothing any more, whatever other packs it names.
-    tx.run("DELETE FROM proofs WHERE name IN (SELECT name FROM proofs WHERE pack = :pack)", pack=pack)
+    # A page that needed this pack is proved by nothing any more, whatever other packs it names. But one that still
+    # stands (something of it was purged) keeps its other packs, and this one, so that nobody takes it for whole.
+    tx.run(
+        "DELETE FROM proofs WHERE name IN (SELECT f.name FROM proofs f WHERE f.pack = :pack AND NOT EXISTS"
+        f" (SELECT 1 FROM manifest m WHERE m.page = f.name AND {ALIVE}))", pack=pack, now=tx.now,
+    )  # fmt: skip
     tx.run("DELETE FROM holds WHERE pack = :pack", pack=pack)
 
 

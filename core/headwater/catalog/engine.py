@@ -219,7 +219,7 @@ class Database:
                 conn.exec_driver_sql("COMMIT")
             except DBAPIError as error:
                 _rollback(conn)
-                raise _Unsure(error) from error
+                raise _UnsureError(error) from error
             return result
 
     def _append_events(self, tx: Tx) -> None:
@@ -256,7 +256,7 @@ class Database:
                 return attempt()
             except HeadwaterError:
                 raise
-            except _Unsure as unsure:
+            except _UnsureError as unsure:
                 error: SQLAlchemyError = unsure.error
                 again = _transient(error) or (idempotent and _lost(error))
             except SQLAlchemyError as failed:
@@ -321,7 +321,7 @@ class Database:
         self._renew_locks()
 
 
-class _Unsure(Exception):
+class _UnsureError(Exception):
     """COMMIT failed: it is unknown whether it happened."""
 
     def __init__(self, error: SQLAlchemyError) -> None:
@@ -329,8 +329,14 @@ class _Unsure(Exception):
 
 
 def refuse_old_writer(tx: Tx) -> None:
-    """Raise FormatError if the catalog only takes writers newer than this code."""
-    floor = tx.value("SELECT value FROM settings WHERE key = 'min_writer'")
+    """Raise FormatError if the catalog only takes newer writers than this code; StateError if it wants repair first."""
+    found = dict(tx.rows("SELECT key, value FROM settings WHERE key IN ('min_writer', 'restored')"))
+    floor = found.get("min_writer")
+    if "restored" in found:
+        raise StateError(
+            what=f"this catalog was restored from backup {found['restored']} and does not know its packs yet",
+            fix="run `headwater repair`",
+        )
     if floor is not None and int(floor) > WRITER:
         raise FormatError(
             what=f"this catalog takes writers of generation {floor} and later, this is {WRITER}",
@@ -338,14 +344,17 @@ def refuse_old_writer(tx: Tx) -> None:
         )
 
 
+_FORMS = "write sqlite:////path or postgresql://…"
+
+
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise InvalidInputError(what="that is not a catalog URL", fix="write sqlite:////path or postgresql://…") from None
+        raise InvalidInputError(what="that is not a catalog URL", fix=_FORMS) from None
     backend = parsed.get_backend_name()
     if parsed.drivername not in ("sqlite", "postgresql", "postgresql+psycopg"):
-        raise InvalidInputError(what=f"no catalog speaks {backend!r}", fix="write sqlite:////path or postgresql://…")
+        raise InvalidInputError(what=f"no catalog speaks {backend!r}", fix=_FORMS)
     return parsed.set(drivername=backend)
 
 
@@ -357,11 +366,12 @@ def _file(url: URL) -> Path | None:
 
 def _open_lock(path: Path) -> IO[bytes]:
     try:
-        return open(f"{path}.lock", "ab")
+        return path.with_name(f"{path.name}.lock").open("ab")
     except PermissionError as error:
         raise AccessError(what="the catalog cannot be written to", where=str(path)) from error
     except OSError as error:
-        raise StorageError(what=f"the catalog's lock file cannot be opened: {error.strerror}", where=str(path)) from error
+        what = f"the catalog's lock file cannot be opened: {error.strerror}"
+        raise StorageError(what=what, where=str(path)) from error
 
 
 def _rollback(conn: Connection) -> None:
@@ -380,9 +390,6 @@ def _transient(error: SQLAlchemyError) -> bool:
 def _lost(error: SQLAlchemyError) -> bool:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    kind = type(getattr(error, "orig", None)).__module__
-    return _state(error).startswith(_LOST) or (kind.startswith("psycopg") and not _state(error) and _is_operational(error))
-
-
-def _is_operational(error: SQLAlchemyError) -> bool:
-    return type(getattr(error, "orig", None)).__name__ == "OperationalError"
+    kind = type(getattr(error, "orig", None))
+    unnamed = kind.__name__ == "OperationalError" and kind.__module__.startswith("psycopg") and not _state(error)
+    return unnamed or _state(error).startswith(_LOST)

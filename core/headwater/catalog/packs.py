@@ -17,7 +17,7 @@ from headwater.model.records import BlobRow, Location, SealedPack
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from headwater.catalog.engine import Database, Tx
+    from headwater.catalog.engine import Database, Row, Tx
 
 LEASE = 30 * 60 * SECOND
 """How long a writer's lease on bytes lasts without renewal."""
@@ -87,7 +87,7 @@ class Packs:
         for pack in packs:
             for start in range(0, len(pack.rows), ROWS):
                 rows = pack.rows[start : start + ROWS]
-                self._db.write(lambda tx, pack=pack, rows=rows: _index(tx, _uploading(tx, pack), rows))  # type: ignore[misc]
+                self._db.write(lambda tx, pack=pack, rows=rows: index_rows(tx, _uploading(tx, pack), rows))  # type: ignore[misc]
 
     def hold_blobs(self, names: Collection[bytes], lease: str) -> dict[bytes, str]:
         def work(tx: Tx) -> dict[bytes, str]:
@@ -130,7 +130,7 @@ class Packs:
             )  # fmt: skip
             for name, uid, key, *blob in rows:
                 if name not in found:
-                    found[name] = Location(pack_id=uid, key=key, row=_blob_row(name, *blob))
+                    found[name] = Location(pack_id=uid, key=key, row=_blob_row((name, *blob)))
             return found
 
         return self._db.read(work)
@@ -145,18 +145,20 @@ class Packs:
             ))  # fmt: skip
             if not rows:
                 return
-            for last, uid, key, now_state, size in rows:
-                yield uid, key, now_state, size
+            for row in rows:
+                yield row.uid, row.key, row.state, row.size
+            last = rows[-1].id
 
     def rows(self, pack_id: str) -> Iterator[BlobRow]:
         found = self._db.read(lambda tx: tx.rows(
             "SELECT b.name, b.offset_, b.stored, b.raw, b.compression, b.kind FROM blobs b"
             " JOIN packs p ON p.id = b.pack WHERE p.uid = :uid ORDER BY b.offset_", uid=pack_id,
         ))  # fmt: skip
-        return (_blob_row(*row) for row in found)
+        return (_blob_row(row) for row in found)
 
 
-def _blob_row(name: bytes, offset: int, stored: int, raw: int, compression: int, kind: Any) -> BlobRow:
+def _blob_row(row: Row) -> BlobRow:
+    name, offset, stored, raw, compression, kind = row
     return BlobRow(name=name, offset=offset, stored=stored, raw=raw, compression=compression, kind=kind)
 
 
@@ -221,7 +223,7 @@ def seal(tx: Tx, packs: Sequence[SealedPack], holder: int | None) -> None:
             continue
         key = _uploading(tx, pack)
         if tx.value("SELECT count(*) FROM blobs WHERE pack = :pack", pack=key) != len(pack.rows):
-            _index(tx, key, pack.rows)
+            index_rows(tx, key, pack.rows)
         tx.run(
             "UPDATE packs SET state = 'live', size = :size, changed_at = :now WHERE id = :pack",
             size=pack.size, now=tx.now, pack=key,
@@ -250,7 +252,8 @@ def _reserved(tx: Tx, pack_id: str) -> int:
     return key
 
 
-def _index(tx: Tx, pack: int, rows: Sequence[BlobRow]) -> None:
+def index_rows(tx: Tx, pack: int, rows: Sequence[BlobRow]) -> None:
+    """Write what lies in a pack; rows that are there stay."""
     tx.run_many(_BLOB, [
         {"name": bytes(row.name), "pack": pack, "offset": row.offset, "stored": row.stored, "raw": row.raw,
          "compression": row.compression, "kind": row.kind}

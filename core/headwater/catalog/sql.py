@@ -11,16 +11,21 @@ from headwater.catalog.events import Events
 from headwater.catalog.lineage import Lineage
 from headwater.catalog.migrate import check_readable, make_schema
 from headwater.catalog.packs import Packs
+from headwater.catalog.repairs import Repairs
 from headwater.catalog.runs import Runs
+from headwater.catalog.snapshot import RESTORED, load
+from headwater.catalog.survey import Survey
 from headwater.catalog.tables import READER, WRITER
 from headwater.catalog.versions import Versions
 from headwater.errors import ConflictError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import IO
 
     from headwater.catalog.engine import Tx
     from headwater.ports import CollectorCatalog, EventCatalog, LineageCatalog, PackCatalog, RunCatalog, VersionCatalog
+    from headwater.ports.care import RepairCatalog, SurveyCatalog
 
 
 class SqlCatalog:
@@ -39,6 +44,8 @@ class SqlCatalog:
         self._lineage = Lineage(database)
         self._events = Events(database)
         self._collector = Collector(database)
+        self._survey = Survey(database)
+        self._repairs = Repairs(database)
 
     def __repr__(self) -> str:
         return f"SqlCatalog({self.database.where!r})"
@@ -71,6 +78,16 @@ class SqlCatalog:
     def collector(self) -> CollectorCatalog:
         """What clean-up needs beyond `ports.Catalog`."""
         return self._collector
+
+    @property
+    def survey(self) -> SurveyCatalog:
+        """What upkeep asks."""
+        return self._survey
+
+    @property
+    def repairs(self) -> RepairCatalog:
+        """What upkeep mends."""
+        return self._repairs
 
     def setting(self, key: str) -> str | None:
         return self.database.read(lambda tx: _setting(tx, key))
@@ -135,6 +152,33 @@ def open_catalog(url: str, *, clock: Callable[[], int] | None = None) -> SqlCata
     return SqlCatalog(database, repository_id)
 
 
+def restore(url: str, source: IO[bytes], backup: str) -> dict[str, int]:
+    """Fill an empty (or no) catalog at `url` from a dump, in one transaction; it refuses writers until repaired.
+
+    Args:
+        url: As of `open_catalog`.
+        source: What `repairs.dump` wrote.
+        backup: Which backup it is, to be remembered.
+
+    Raises:
+        ConflictError: The catalog there is not empty.
+        FormatError: The dump is damaged, or of a newer Headwater. Nothing was changed.
+        StorageError, AccessError: The database failed.
+    """
+    database = Database(url)
+
+    def work(tx: Tx) -> dict[str, int]:
+        source.seek(0)
+        counts = load(tx, source)
+        _set_setting(tx, RESTORED, backup)
+        return counts
+
+    try:
+        return database.define(work)
+    finally:
+        database.close()
+
+
 def _setting(tx: Tx, key: str) -> str | None:
     value: str | None = tx.value("SELECT value FROM settings WHERE key = :key", key=key)
     return value
@@ -146,5 +190,3 @@ def _set_setting(tx: Tx, key: str, value: str) -> None:
         " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         key=key, value=value,
     )  # fmt: skip
-
-

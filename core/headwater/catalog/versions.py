@@ -138,12 +138,12 @@ class Versions:
                     what=f"{alias} cannot be set to version {to}, which is no published version of {artifact.bare}"
                 )
             if before is None or before.id != target.id:
-                place_alias(tx, target, alias, actor, run_id, before)
+                place_alias(tx, target, alias, actor, run=run_id, before=before)
 
         self._db.write(work, idempotent=expect is None)
 
     def delete(self, version_id: str, *, delete_aliases: bool, actor: str) -> VersionRecord:
-        return self._db.write(lambda tx: _delete(tx, version_id, delete_aliases, actor))
+        return self._db.write(lambda tx: delete_version(tx, version_id, delete_aliases=delete_aliases, actor=actor))
 
 
 def _elsewhere(artifact: Name, alias: str, before: Any) -> ConflictError:
@@ -154,7 +154,10 @@ def _elsewhere(artifact: Name, alias: str, before: Any) -> ConflictError:
     )  # fmt: skip
 
 
-def _delete(tx: Tx, version_id: str, delete_aliases: bool, actor: str) -> VersionRecord:  # noqa: FBT001
+def delete_version(
+    tx: Tx, version_id: str, *, delete_aliases: bool, actor: str, why: str | None = None
+) -> VersionRecord:
+    """`VersionCatalog.delete` inside a transaction; `why` goes into the history."""
     row = locked_version(tx, version_id)
     if row.state == "draft":
         discard_named(tx, [row.uid], actor)
@@ -177,6 +180,6 @@ def _delete(tx: Tx, version_id: str, delete_aliases: bool, actor: str) -> Versio
     tx.run("DELETE FROM group_names WHERE version = :id", id=row.id)
     tx.events.append(event(
         "version.deleted", project=row.project, actor=actor, artifact=row.artifact, version=row.id,
-        number=number_name(row.number), digest=f"blake3:{bytes(row.root).hex()}",
+        number=number_name(row.number), digest=f"blake3:{bytes(row.root).hex()}", **({"why": why} if why else {}),
     ))  # fmt: skip
     return version_by_key(tx, row.id)

@@ -264,9 +264,12 @@ class CollectorCatalog(Protocol):
         References are those of published versions, drafts, and deleted versions that a running run uses.
         """
 
-    def recheck(self, *, grace_seconds: float = 86_400) -> Iterator[tuple[str, str, int]]:
+    def recheck(
+        self, *, grace_seconds: float = 86_400, condemned_before: int | None = None
+    ) -> Iterator[tuple[str, str, int]]:
         """Bring condemned packs that are needed again back to life; make those condemned long enough `deleting`.
 
+        With `condemned_before` (microseconds) only those condemned by then: the newest backup may need the others.
         Yields (pack id, key, size) of the latter, durable as `deleting`: their objects may be deleted now.
         """
 
