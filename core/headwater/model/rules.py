@@ -49,7 +49,7 @@ def check_columns(columns: Columns, paths: Sequence[str]) -> None:
     n_pointed = kinds.count(REFERENCE)
     n_stored = len(paths) - n_pointed
     lengths = (len(kinds), len(sizes), len(digests), kinds.count(STORED) + kinds.count(EXECUTABLE))
-    if lengths != (len(paths), len(paths), n_stored * SIZE, n_stored) or {n_pointed} != set(map(len, (uris, *pins))):
+    if lengths != (len(paths), len(paths), n_stored * SIZE, n_stored) or {n_pointed} != {len(column) for column in (uris, *pins)}:
         raise InvalidInputError(what="the columns of a page do not fit together")
     _check_paths(text, paths)
     if not all(map(lt, paths, islice(paths, 1, None))):
