@@ -53,7 +53,8 @@ class LazyGroup(click.Group):
             raise
 
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+HELP = ("-h", "--help")
+CONTEXT = {"help_option_names": list(HELP), "max_content_width": 100}
 
 _ARTIFACT = {
     "put": ("transfer", "put", "Log files, directories or URIs as the next version."),

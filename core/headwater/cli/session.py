@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headwater import settings
+from headwater.cli.root import HELP
 from headwater.errors import HeadwaterError, NotFoundError
 from headwater.model.values import mask_text
 
@@ -103,6 +104,10 @@ class Verb(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += _options()
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """The same in every context: click keeps the option it makes first."""
+        return list(HELP)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the callback; whatever goes wrong becomes one line and an exit code."""
