@@ -26,7 +26,12 @@ class PackContract:
         packs.seal([world.sealed(pack_id, "one", "two")], world.lease)
         assert packs.hold_blobs([digest("one"), digest("none")], world.lease) == {digest("one"): pack_id}
         where = packs.locate([digest("two")])[digest("two")]
-        assert (where.pack_id, where.key, where.row.offset, where.row.compression) == (pack_id, pack_key(pack_id), 10, 1)
+        assert (where.pack_id, where.key, where.row.offset, where.row.compression) == (
+            pack_id,
+            pack_key(pack_id),
+            10,
+            1,
+        )
         assert [row.name for row in packs.rows(pack_id)] == [digest("one"), digest("two")]
         assert list(packs.packs("live")) == [(pack_id, pack_key(pack_id), "live", 20)]
         packs.seal([world.sealed(pack_id, "one", "two")], world.lease)

@@ -109,7 +109,9 @@ class VersionContract:
         versions.set_alias(a, "prod", None, expect=ids[1], actor="bob")
         with pytest.raises(VersionNotFoundError):
             world.find("a:prod")
-        moves = [(e.kind, e.actor, e.details["old"], e.details["new"]) for e in versions.history(a) if "alias" in e.kind]
+        moves = [
+            (e.kind, e.actor, e.details["old"], e.details["new"]) for e in versions.history(a) if "alias" in e.kind
+        ]
         assert moves == [
             ("alias.set", "ann", None, "v0"), ("alias.set", "bob", "v0", "v1"), ("alias.removed", "bob", "v1", None),
         ]  # fmt: skip

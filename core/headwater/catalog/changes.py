@@ -1,4 +1,4 @@
-"""The changes a published version still takes: metadata, description, tags, aliases. Each is written into the history."""
+"""The changes a published version still takes: metadata, description, tags, aliases. Each is in the history."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from headwater.model.naming import Name
 
 STATE = (
-    "SELECT v.id, v.uid, v.number, v.state, v.root, v.artifact, v.metadata, v.tags, v.description, v.revision, v.became,"
-    " v.run, v.pending_aliases, v.deleted_at, v.deleted_by, v.published_at, a.project, a.name, a.partition, a.type"
+    "SELECT v.id, v.uid, v.number, v.state, v.root, v.artifact, v.metadata, v.tags, v.description, v.revision,"
+    " v.became, v.run, v.pending_aliases, v.deleted_at, v.deleted_by, v.published_at, a.project, a.name,"
+    " a.partition, a.type"
     " FROM versions v JOIN artifacts a ON a.id = v.artifact"
 )
 """What the functions here need to know of a version."""
@@ -44,7 +45,8 @@ class Change:
         keys = [key for key in {**old, **new} if (key in old) != (key in new) or dump(old[key]) != dump(new[key])]
         self._set("metadata", dump(new))
         facts.replace(self._tx, "version_facts", self._version.id, "metadata", list(facts.leaves("metadata", new)))
-        self._note("metadata.changed", old={k: old[k] for k in keys if k in old}, new={k: new[k] for k in keys if k in new})
+        before, after = ({key: side[key] for key in keys if key in side} for side in (old, new))
+        self._note("metadata.changed", old=before, new=after)
 
     def description(self, new: str) -> None:
         """Exchange the description."""
@@ -68,7 +70,7 @@ class Change:
         """Move an alias here from wherever it is."""
         before = holder(self._tx, self._version.artifact, alias)
         if before is None or before.id != self._version.id:
-            place_alias(self._tx, self._version, alias, self._actor, self._run, before)
+            place_alias(self._tx, self._version, alias, self._actor, run=self._run, before=before)
 
     def remove_alias(self, alias: str) -> None:
         """Take an alias away, if it is here."""
@@ -101,9 +103,7 @@ def holder(tx: Tx, artifact: int, alias: str) -> Row | None:
     )  # fmt: skip
 
 
-def place_alias(
-    tx: Tx, version: Row, alias: str, actor: str, run: str | None, before: Row | None
-) -> None:
+def place_alias(tx: Tx, version: Row, alias: str, actor: str, *, run: str | None, before: Row | None) -> None:
     """Put the alias on `version`; its artifact is locked, `before` is where it was."""
     tx.run(
         "INSERT INTO aliases (artifact, alias, version) VALUES (:artifact, :alias, :version)"

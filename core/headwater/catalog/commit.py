@@ -32,13 +32,10 @@ def commit(tx: Tx, p: Publication) -> Published:
     packs.check_lease(tx, p.lease)
     packs.seal(tx, p.seals, None)
     twin = None if p.draft else newest_twin(tx, artifact.id, p.root) or _earlier_attempts(tx, artifact.id, p, run)
-    if twin is None:
-        key, kind = _create(tx, p, artifact, run), "created"
-    else:
-        key, kind = _reproduce(tx, p, twin, run), "reproduced"
+    key = _create(tx, p, artifact, run) if twin is None else _reproduce(tx, p, twin, run)
     if run is not None and p.finish is not None:
         runs.end(tx, run, p.finish)
-    return Published(version=version_by_key(tx, key), kind=kind)
+    return Published(version=version_by_key(tx, key), kind="created" if twin is None else "reproduced")
 
 
 def _done_before(tx: Tx, version_id: str) -> Published | None:
@@ -140,7 +137,7 @@ def _create(tx: Tx, p: Publication, artifact: Row, run: Row | None) -> int:
     facts.put(tx, "version_facts", key, [*facts.leaves("metadata", p.metadata), *facts.tag_leaves(sorted(set(p.tags)))])
     _derive(tx, p, key, run)
     if run is not None:
-        log(tx, run, key, p.role, "created", at)
+        log(tx, run, key, p.role, kind="created", at=at)
     if not p.draft:
         number(tx, key, artifact.id, p.actor, p.aliases)
     return key
@@ -181,7 +178,7 @@ def number(tx: Tx, key: int, artifact: int, actor: str, aliases: Iterable[str]) 
     remember_for_group(tx, row.run, row, aliases)
 
 
-def log(tx: Tx, run: Row, version: int, role: str | None, kind: LogKind, at: int) -> bool:
+def log(tx: Tx, run: Row, version: int, role: str | None, *, kind: LogKind, at: int) -> bool:
     """Draw a log edge; whether it is new."""
     return tx.run(
         "INSERT INTO logs (run, version, role, kind, fence, at) VALUES (:run, :version, :role, :kind, :fence, :at)"
@@ -212,7 +209,7 @@ def _reproduce(tx: Tx, p: Publication, twin: Row, run: Row | None) -> int:
     """The version `twin` is what was logged: an edge, and what came with it as an edit."""
     newest = newest_twin(tx, twin.artifact, p.root) is not None
     tx.run("INSERT INTO reproductions (uid, version) VALUES (:uid, :version)", uid=p.version_id, version=twin.id)
-    if run is not None and log(tx, run, twin.id, p.role, "reproduced", tx.now):
+    if run is not None and log(tx, run, twin.id, p.role, kind="reproduced", at=tx.now):
         _announce(tx, twin, "version.reproduced", p.actor, run.uid)
     change = Change(tx, twin, p.actor, None if run is None else run.uid)
     if p.metadata:
@@ -250,13 +247,12 @@ def _prove(tx: Tx, p: Publication) -> None:
     proved = [bytes(use.name) for use in (*p.pages, *p.chunk_lists) if not use.packs]
     keys = _live(tx, {uid for wanted in claims.values() for uid in wanted})
     _check_proofs(tx, proved)
-    for start in (list(claims),):
-        stale = list(tx.rows_having(
-            "SELECT p.name, p.pack FROM proofs p JOIN packs k ON k.id = p.pack WHERE k.state <> 'live' AND {having}",
-            "p.name", start,
-        ))  # fmt: skip
-        tx.run_many("DELETE FROM proofs WHERE name = :name AND pack = :pack",
-                    [{"name": row[0], "pack": row[1]} for row in stale])  # fmt: skip
+    stale = list(tx.rows_having(  # of a time when nobody needed the page; these claims are whole without them
+        "SELECT p.name, p.pack FROM proofs p JOIN packs k ON k.id = p.pack WHERE k.state <> 'live' AND {having}",
+        "p.name", list(claims),
+    ))  # fmt: skip
+    tx.run_many("DELETE FROM proofs WHERE name = :name AND pack = :pack",
+                [{"name": row[0], "pack": row[1]} for row in stale])  # fmt: skip
     tx.run_many(
         "INSERT INTO proofs (name, pack) VALUES (:name, :pack) ON CONFLICT DO NOTHING",
         [{"name": name, "pack": keys[uid]} for name, wanted in claims.items() for uid in sorted(wanted)],

@@ -102,5 +102,3 @@ def _edges(tx: Tx, run_id: str, table: str, column: str) -> list[tuple[Row, Any]
     )  # fmt: skip
     aliases = aliases_of(tx, [row[0] for row in rows])
     return [(row, version_record(row[:-3], aliases.get(row[0], ()))) for row in rows]
-
-

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 FIELDS = frozenset(("metadata", "description", "tags", "aliases"))
 
 
-def edit_version(
-    tx: Tx, uid: str, base: VersionRecord, changes: Mapping[str, Any], actor: str
-) -> VersionRecord:
+def edit_version(tx: Tx, uid: str, base: VersionRecord, changes: Mapping[str, Any], actor: str) -> VersionRecord:
     """`VersionCatalog.edit`: three-way, key by key for metadata, member by member for tags and aliases.
 
     Raises:

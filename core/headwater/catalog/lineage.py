@@ -98,9 +98,7 @@ def _graph(tx: Tx, keys: list[int], direction: Direction, *, all_edges: bool) ->
     )
 
 
-def _edges(
-    tx: Tx, keys: list[int], direction: Direction, *, all_edges: bool
-) -> tuple[list[Any], list[Any], set[int]]:
+def _edges(tx: Tx, keys: list[int], direction: Direction, *, all_edges: bool) -> tuple[list[Any], list[Any], set[int]]:
     """(uses, logs, runs): upstream the makers of what was reached, downstream its users."""
     inside = set(keys)
     kinds = "" if all_edges else " AND kind = 'created'"

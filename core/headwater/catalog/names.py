@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headwater.catalog.changes import artifact_row
-from headwater.catalog.rows import maybe_moment, microseconds, version_by_key
+from headwater.catalog.rows import maybe_moment, microseconds, moment, version_by_key
 from headwater.errors import StateError, VersionNotFoundError
 from headwater.model.digest import Digest
 from headwater.model.naming import LATEST
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 _FACTS = "SELECT id, state, number, deleted_at, deleted_by FROM versions"
 
 
-def find(
-    db: Database, name: Name, group: str | None, at: datetime | None, *, record: bool
-) -> VersionRecord:
+def find(db: Database, name: Name, group: str | None, at: datetime | None, *, record: bool) -> VersionRecord:
     """`VersionCatalog.find`: one read; the first time a group asks, one write."""
     when = None if at is None else microseconds(at)
     moving = name.number is None and name.digest is None
@@ -77,8 +75,9 @@ def _resolve(tx: Tx, name: Name, artifact: int, at: int | None) -> int:
     if row is None:
         raise VersionNotFoundError(name=str(name), **({} if at is None else {"at": str(maybe_moment(at))}))
     if row.state == "deleted":
+        when = moment(row.deleted_at)
         raise StateError(
-            what=f"{name} is v{row.number}, which {row.deleted_by} deleted at {maybe_moment(row.deleted_at):%Y-%m-%d %H:%M:%S} UTC",
+            what=f"{name} is v{row.number}, which {row.deleted_by} deleted at {when:%Y-%m-%d %H:%M:%S} UTC",
             number=row.number, deleted_by=row.deleted_by, fix="use another version; its lineage is still there",
         )  # fmt: skip
     return int(row.id)

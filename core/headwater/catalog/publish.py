@@ -96,5 +96,5 @@ def _move_edges(tx: Tx, draft: int, twin: int) -> None:
     for edge in tx.rows("SELECT run, role FROM logs WHERE version = :draft", draft=draft):
         maker = tx.row("SELECT id, fence FROM runs WHERE id = :id", id=edge.run)
         assert maker is not None
-        log(tx, maker, twin, edge.role, "reproduced", tx.now)
+        log(tx, maker, twin, edge.role, kind="reproduced", at=tx.now)
     tx.run("DELETE FROM logs WHERE version = :draft", draft=draft)

@@ -139,7 +139,7 @@ def artifact_record(row: Row) -> ArtifactRecord:
     )  # fmt: skip
 
 
-def event(
+def event(  # noqa: PLR0913  the columns of a table
     kind: str, *, project: str, actor: str, artifact: int | None = None, version: int | None = None,
     run: str | None = None, label: str = "", **details: Any,
 ) -> dict[str, Any]:  # fmt: skip

@@ -243,7 +243,8 @@ def end(tx: Tx, row: Row, state: RunState, *, error: str | None = None, cached_f
         InvalidInputError: `state` is no end.
     """
     if state not in ENDED:
-        raise InvalidInputError(what=f"a run cannot end as {state!r}", fix=f"one of {', '.join(get_args(RunState)[1:])}")
+        ends = ", ".join(get_args(RunState)[1:])
+        raise InvalidInputError(what=f"a run cannot end as {state!r}", fix=f"one of {ends}")
     if row.state == state:
         return
     if row.state in ENDED and row.state != "lost":

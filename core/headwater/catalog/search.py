@@ -21,7 +21,7 @@ from headwater.model.digest import Digest
 from headwater.model.naming import LATEST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from headwater.catalog.engine import Row, Tx
     from headwater.model.records import ArtifactRecord, Query, RunRecord, VersionRecord
@@ -70,7 +70,10 @@ _VERSIONS = Subject(
         "published": ("v.published_at", "time"), "digest": ("v.root", "digest"),
     },
     {
-        "tag": ("EXISTS (SELECT 1 FROM version_facts t WHERE t.version = v.id AND t.path = 'tag' AND {member})", "t.text"),
+        "tag": (
+            "EXISTS (SELECT 1 FROM version_facts t WHERE t.version = v.id AND t.path = 'tag' AND {member})",
+            "t.text",
+        ),
         "alias": ("EXISTS (SELECT 1 FROM aliases x WHERE x.version = v.id AND {member})", "x.alias"),
     },
     "version_facts", ("metadata",),
@@ -91,11 +94,27 @@ _ARTIFACTS = Subject(
     {
         "type": ("a.type", "text"), "artifact": ("a.name", "text"), "name": ("a.name", "text"),
         "project": ("a.project", "text"), "partition": ("a.partition", "text"), "id": ("a.uid", "text"),
-        "description": ("a.description", "text"), "created": ("a.created_at", "time"), "updated": ("a.updated_at", "time"),
+        "description": ("a.description", "text"), "created": ("a.created_at", "time"),
+        "updated": ("a.updated_at", "time"),
     },
     {"tag": ("EXISTS (SELECT 1 FROM artifact_tags t WHERE t.artifact = a.id AND {member})", "t.tag")},
     None, (),
 )  # fmt: skip
+
+
+def _number(c: Condition) -> float:
+    if not isinstance(c.value, float):
+        raise c.refuse(f"{c.text!r} is no number")
+    return c.value
+
+
+_READ: dict[str, Callable[[Condition], Any]] = {
+    "text": lambda c: c.text,
+    "number": _number,
+    "time": lambda c: microseconds(parse_time(c)),
+    "digest": lambda c: bytes(Digest.parse(c.text)),
+}
+"""Kind of column → its value in a condition."""
 
 
 def find_versions(tx: Tx, query: Query, *, drafts: bool = False, deleted: bool = False) -> list[VersionRecord]:
@@ -120,7 +139,9 @@ def find_runs(tx: Tx, query: Query, *, using: int | None = None) -> list[RunReco
     if using is not None:
         search.require("r.id IN (SELECT run FROM uses WHERE version = :using)", using=using)
     if query.artifact is not None or query.type is not None:
-        raise InvalidInputError(what="runs have no artifact and no type", fix="search versions, or use project and group")
+        raise InvalidInputError(
+            what="runs have no artifact and no type", fix="search versions, or use project and group"
+        )
     return [run_record(row[:-3], tx.now) for row in search.rows(RUN)]
 
 
@@ -170,7 +191,9 @@ class Search:
         if ":clock" in head or any(":clock" in condition for condition in self._conditions):
             self._values["clock"] = self._tx.now
         if self._query.after is not None:
-            self._after(f"SELECT {rank}, {number}, {text}, {key} FROM {subject.source}{join}", (rank, number, text), down)
+            self._after(
+                f"SELECT {rank}, {number}, {text}, {key} FROM {subject.source}{join}", (rank, number, text), down=down
+            )
         where = f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
         sorted_by = [f"{column} {direction}" for column in (number, text) if column != _NOTHING]
         by = ", ".join([rank, *sorted_by, f"{key} DESC"] if order else [f"{key} DESC"])
@@ -197,9 +220,7 @@ class Search:
             return f"coalesce({self._tx.dialect.position}({column}, {self._bind(c.text)}), 0) > 0"
         if kind == "digest":
             self._only_equals(c)
-        value = {"text": lambda: c.text, "time": lambda: microseconds(parse_time(c)),
-                 "digest": lambda: bytes(Digest.parse(c.text)), "number": lambda: self._number(c)}[kind]()  # fmt: skip
-        return f"({column} IS NOT NULL AND {column} {op} {self._bind(value)})"
+        return f"({column} IS NOT NULL AND {column} {op} {self._bind(_READ[kind](c))})"
 
     def _on_list(self, c: Condition, exists: str, member: str) -> str:
         if c.op not in ("=", "!=", "~"):
@@ -228,24 +249,22 @@ class Search:
     def _contains(self, c: Condition) -> str:
         kind, number, _ = typed(c.value)
         text = self._bind(searchable(c.text))
-        found = [f"f.kind = 't' AND {self._tx.dialect.position}(f.text, {text}) > 0", f"f.kind = 'T' AND f.text = {text}"]
+        found = [
+            f"f.kind = 't' AND {self._tx.dialect.position}(f.text, {text}) > 0",
+            f"f.kind = 'T' AND f.text = {text}",
+        ]
         if kind in "nb":
             found.append(f"f.kind = '{kind.upper()}' AND f.num = {self._bind(number)}")
         return "(" + " OR ".join(f"({one})" for one in found) + ")"
 
     def _exists(self, path: str, inner: str) -> str:
-        """Some leaf at `path` is so. Looked up from each row where few rows are asked for, else by the index on leaves."""
+        """Some leaf at `path` is so: asked of each row where few are asked for, else of the index on leaves."""
         owner = str(self._subject.facts).removesuffix("_facts")
         leaf = f"FROM {self._subject.facts} f WHERE f.path = {self._bind(path)} AND {inner}"
         key = f"{self._subject.alias}.id"
         if self._narrow:
             return f"EXISTS (SELECT 1 {leaf} AND f.{owner} = {key})"
         return f"{key} IN (SELECT f.{owner} {leaf})"
-
-    def _number(self, c: Condition) -> float:
-        if not isinstance(c.value, float):
-            raise c.refuse(f"{c.text!r} is no number")
-        return c.value
 
     def _only_equals(self, c: Condition) -> None:
         if c.op not in ("=", "!="):
@@ -273,12 +292,14 @@ class Search:
         owner, table = str(self._subject.facts).removesuffix("_facts"), self._subject.facts
         path, key = self._bind(field), f"{self._subject.alias}.id"
         join = (
-            f" LEFT JOIN {table} o ON o.{owner} = {key} AND o.path = {path} AND o.seq = (SELECT min(m.seq) FROM {table} m"
-            f" WHERE m.{owner} = {key} AND m.path = {path} AND m.kind IN ('n', 'b', 't'))"
+            f" LEFT JOIN {table} o ON o.{owner} = {key} AND o.path = {path}"
+            f" AND o.seq = (SELECT min(m.seq) FROM {table} m WHERE m.{owner} = {key} AND m.path = {path}"
+            " AND m.kind IN ('n', 'b', 't'))"
         )
-        return "(CASE o.kind WHEN 'n' THEN 0 WHEN 'b' THEN 1 WHEN 't' THEN 2 ELSE 3 END)", "o.num", "o.text", join, down
+        rank = "(CASE o.kind WHEN 'n' THEN 0 WHEN 'b' THEN 1 WHEN 't' THEN 2 ELSE 3 END)"
+        return rank, "o.num", "o.text", join, down
 
-    def _after(self, select: str, columns: tuple[str, str, str], down: bool) -> None:  # noqa: FBT001
+    def _after(self, select: str, columns: tuple[str, str, str], *, down: bool) -> None:
         """Go on behind the record with the id `query.after`."""
         key = f"{self._subject.alias}.id"
         anchor = self._tx.row(

@@ -184,7 +184,9 @@ def test_two_drafts_of_each_others_artifacts_publish_without_deadlock(url):
     pairs = [[world.commit(name, f"{n} {name}", draft=True).version.id for name in ("a", "b")] for n in range(6)]
     others = [World(open_catalog(url)) for _ in pairs]
     threads = [
-        in_thread(lambda ids=ids, other=other, n=n: other.catalog.versions.publish(ids[:: 1 if n % 2 else -1], {}, "ann"))
+        in_thread(
+            lambda ids=ids, other=other, n=n: other.catalog.versions.publish(ids[:: 1 if n % 2 else -1], {}, "ann")
+        )
         for n, (ids, other) in enumerate(zip(pairs, others))
     ]
     for thread, results in threads:

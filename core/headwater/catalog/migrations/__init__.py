@@ -1,0 +1,1 @@
+"""Alembic steps, run only on command (`migrate.upgrade`)."""
