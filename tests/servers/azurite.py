@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +55,7 @@ def running() -> AzureServer:
     (port,) = free_ports(1)
     found = AzureServer(f"http://127.0.0.1:{port}/{ACCOUNT}", port)
     command = [
-        _node(), str(_installed()), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent",
+        _tool("node"), str(_installed()), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent",
         "--disableTelemetry", "--skipApiVersionCheck", "--location", str(server.folder),
     ]  # fmt: skip
     server.start(command, lambda: found.client().get_service_properties() is not None, seconds=60)
@@ -66,14 +67,17 @@ def _installed() -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / "install.lock"):
         if not main.exists():
-            npm = shutil.which("npm") or "npm"
-            command = [npm, "install", "--prefix", str(CACHE), "--no-audit", "--no-fund", "--loglevel=error", PACKAGE]
-            subprocess.run(command, check=True, timeout=300, cwd=CACHE, env=dict(os.environ))
+            command = [_tool("npm"), "install", "--prefix", str(CACHE), "--no-audit", "--no-fund", PACKAGE]
+            # npm is a script that looks for node on the PATH
+            path = f"{Path(_tool('node')).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+            subprocess.run(command, check=True, timeout=300, cwd=CACHE, env={**os.environ, "PATH": path})
     return main
 
 
-def _node() -> str:
-    found = shutil.which("node")
+def _tool(name: str) -> str:
+    """Node.js of the machine, else the one that a package brought into this environment."""
+    beside = Path(sys.executable).with_name(name)
+    found = shutil.which(name) or (str(beside) if beside.exists() else None)
     if found is None:
-        raise RuntimeError("the Azure tests need Node.js to run Azurite")
+        raise RuntimeError(f"the Azure tests need Node.js to run Azurite: {name} was not found")
     return found

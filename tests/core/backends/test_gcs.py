@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.backends.gcs import GCSStore, crc32c
@@ -30,6 +30,7 @@ from headwater.errors import (
     StorageError,
 )
 from headwater.model.manifest import Pin
+from headwater.model.naming import check_path
 from tests.contracts.object_store_contract import ObjectStoreContract
 from tests.contracts.source_contract import SourceContract, read
 from tests.servers import fakegcs
@@ -291,6 +292,26 @@ class TestGCSSource:
     def test_a_missing_bucket_is_missing(self) -> None:
         with pytest.raises(ReferenceMissingError):
             list(GCSSource().walk("gs://no-such-bucket"))
+
+
+@pytest.mark.slow
+@given(
+    st.sets(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30), min_size=1, max_size=8)
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_objects_are_called_all_of_them_are_found_and_read(plain: Bucket, names: set[str]) -> None:
+    folder = f"d{next(_NUMBERS)}/"
+    keys = {folder + name for name in names if not name.endswith("/")}
+    for key in keys:
+        plain.put(key, key.encode())
+    if not keys:
+        return
+    source = GCSSource()
+    found = list(source.walk(plain.uri(folder)))
+    assert sorted(read(source, f).decode() for f in found) == sorted(keys)
+    assert len({check_path(f.path) for f in found}) == len(keys)
+    assert [f.path.encode() for f in found] == sorted(f.path.encode() for f in found)
+    assert {a.outcome for a in source.check([(f.uri, f.pin) for f in found])} == {"same"}
 
 
 @given(st.text(min_size=1))

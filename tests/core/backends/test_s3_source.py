@@ -9,7 +9,7 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.backends.s3 import S3Client, Settings
@@ -423,6 +423,31 @@ class TestAws:
             "s3://b/d//b": "%/b", "s3://b/d/../c": "%2E%2E/c", "s3://b/d/./c": "%2E/c", "s3://b/d/a": "a",
             "s3://b/d/x//": "x/%/%", "s3://b/d/%": "%25",
         }  # fmt: skip
+
+
+WHATEVER = S3Source()
+"""One client for all examples: making one takes longer than all it does in one of them."""
+
+
+@pytest.mark.slow
+@given(
+    st.sets(
+        st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=20),
+        max_size=5,
+    )
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_objects_are_called_all_of_them_are_found_and_read(versioned: Bucket, names: set[str]) -> None:
+    folder = f"d{next(_NUMBERS)}/"
+    # SeaweedFS keeps names as files of a file system, where `.` and `..` cannot be
+    keys = {folder + name for name in names if name not in (".", "..")}
+    for key in keys:
+        versioned.put(key, key.encode())
+    if not keys:
+        return
+    found = list(WHATEVER.walk(versioned.uri(folder)))
+    assert sorted(read(WHATEVER, f).decode() for f in found) == sorted(keys)
+    assert {a.outcome for a in WHATEVER.check([(f.uri, f.pin) for f in found])} == {"same"}
 
 
 @given(st.text(min_size=1).filter(lambda t: not t.startswith("/")))

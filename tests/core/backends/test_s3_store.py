@@ -36,9 +36,10 @@ def bucket(server: seaweed.S3Server) -> str:
 
 
 @pytest.fixture(autouse=True)
-def environment(server: seaweed.S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, seaweed.OWNER)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+    if request.node.get_closest_marker("slow"):  # what needs no server shall not wait for one
+        monkeypatch.setenv("AWS_ENDPOINT_URL", seaweed.running().endpoint)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
