@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headwater.catalog import facts, packs, runs
-from headwater.catalog.changes import STATE, Change, lock_artifact_row
+from headwater.catalog.changes import STATE, Change
 from headwater.catalog.rows import SECOND, dump, event, load, merged, names, sorted_names, version_by_key
 from headwater.errors import ConflictError, InvalidInputError, RunNotFoundError, StateError, VersionNotFoundError
 from headwater.model.naming import LATEST
@@ -40,11 +40,14 @@ def commit(tx: Tx, p: Publication) -> Published:
 
 def _done_before(tx: Tx, version_id: str) -> Published | None:
     """What an earlier try of the same commit made, whose answer was lost."""
-    row = tx.row("SELECT id, became FROM versions WHERE uid = :uid", uid=version_id)
-    if row is not None:
-        return Published(version=version_by_key(tx, row[1] or row[0]), kind="reproduced" if row[1] else "created")
-    twin = tx.value("SELECT version FROM reproductions WHERE uid = :uid", uid=version_id)
-    return None if twin is None else Published(version=version_by_key(tx, twin), kind="reproduced")
+    row = tx.row(
+        "SELECT id, became FROM versions WHERE uid = :uid"
+        " UNION ALL SELECT version, version FROM reproductions WHERE uid = :uid",
+        uid=version_id,
+    )
+    if row is None:
+        return None
+    return Published(version=version_by_key(tx, row[1] or row[0]), kind="reproduced" if row[1] else "created")
 
 
 # ------------------------------------------------------------------- the run
@@ -119,7 +122,7 @@ def newest_twin(tx: Tx, artifact: int, root: bytes) -> Row | None:
 
 def _earlier_attempts(tx: Tx, artifact: int, p: Publication, run: Row | None) -> Row | None:
     """What an earlier attempt under the same key logged to this artifact, if it has this content."""
-    if run is None:
+    if run is None or (run.attempt <= 1 and not run.fence):
         return None
     return tx.row(
         f"{STATE} JOIN logs l ON l.version = v.id JOIN runs r ON r.id = l.run"
@@ -139,7 +142,7 @@ def _create(tx: Tx, p: Publication, artifact: Row, run: Row | None) -> int:
     if run is not None:
         log(tx, run, key, p.role, kind="created", at=at)
     if not p.draft:
-        number(tx, key, artifact.id, p.actor, p.aliases)
+        number(tx, key, artifact, p.actor, p.aliases)
     return key
 
 
@@ -158,9 +161,8 @@ def _insert_version(tx: Tx, p: Publication, artifact: int, run: Row | None, at: 
     return key
 
 
-def number(tx: Tx, key: int, artifact: int, actor: str, aliases: Iterable[str]) -> None:
-    """Publish a version row under the next number of its (locked) artifact."""
-    locked = lock_artifact_row(tx, artifact)
+def number(tx: Tx, key: int, locked: Row, actor: str, aliases: Iterable[str]) -> None:
+    """Publish a version row under the next number of its artifact; `locked` is the artifact's row, just locked."""
     # Strictly rising within an artifact, whatever the clock does: looking back at a time has one answer.
     at = max(tx.now, locked.updated_at + min(locked.next_number, 1))
     tx.run(
@@ -168,14 +170,14 @@ def number(tx: Tx, key: int, artifact: int, actor: str, aliases: Iterable[str]) 
         " pending_aliases = '[]' WHERE id = :id",
         number=locked.next_number, at=at, id=key,
     )  # fmt: skip
-    tx.run("UPDATE artifacts SET next_number = next_number + 1, updated_at = :at WHERE id = :id", at=at, id=artifact)
+    tx.run("UPDATE artifacts SET next_number = next_number + 1, updated_at = :at WHERE id = :id", at=at, id=locked.id)
     row = tx.row(f"{STATE} WHERE v.id = :id", id=key)
     assert row is not None
     _announce(tx, row, "version.published", actor)
-    change = Change(tx, row, actor, _run_uid(tx, row.run))
+    change = Change(tx, row, actor, row.run_uid)
     for alias in sorted(set(aliases) - {LATEST}):
         change.alias(alias)
-    remember_for_group(tx, row.run, row, aliases)
+    remember_for_group(tx, row.grp, row, aliases)
 
 
 def log(tx: Tx, run: Row, version: int, role: str | None, *, kind: LogKind, at: int) -> bool:
@@ -222,7 +224,7 @@ def _reproduce(tx: Tx, p: Publication, twin: Row, run: Row | None) -> int:
         if newest or not _was_here(tx, twin, alias):  # a retry does not take an alias back from who moved it on
             change.alias(alias)
     change.done()
-    remember_for_group(tx, None if run is None else run.id, twin, p.aliases)
+    remember_for_group(tx, None if run is None else run.grp, twin, p.aliases)
     return int(twin.id)
 
 
@@ -288,9 +290,8 @@ def _lost(uids: Iterable[str]) -> ConflictError:
 
 
 # ---------------------------------------------------------------------- groups
-def remember_for_group(tx: Tx, run: int | None, version: Row, aliases: Iterable[str]) -> None:
-    """Inside the run's group, `latest` and the aliases set now mean this version from here on."""
-    group = None if run is None else tx.value("SELECT grp FROM runs WHERE id = :run", run=run)
+def remember_for_group(tx: Tx, group: str | None, version: Row, aliases: Iterable[str]) -> None:
+    """Inside a run's group, `latest` and the aliases set now mean this version from here on."""
     if group is None:
         return
     tx.run_many(
@@ -304,14 +305,9 @@ def remember_for_group(tx: Tx, run: int | None, version: Row, aliases: Iterable[
     )
 
 
-def _run_uid(tx: Tx, run: int | None) -> str | None:
-    uid: str | None = None if run is None else tx.value("SELECT uid FROM runs WHERE id = :run", run=run)
-    return uid
-
-
 def _announce(tx: Tx, version: Row, kind: str, actor: str, run: str | None = None) -> None:
     details: Mapping[str, Any] = {"digest": f"blake3:{bytes(version.root).hex()}", "type": version.type}
     tx.events.append(event(
         kind, project=version.project, actor=actor, artifact=version.artifact, version=version.id,
-        run=run or _run_uid(tx, version.run), **details,
+        run=run or version.run_uid, **details,
     ))  # fmt: skip

@@ -87,7 +87,7 @@ class Packs:
         for pack in packs:
             for start in range(0, len(pack.rows), ROWS):
                 rows = pack.rows[start : start + ROWS]
-                self._db.write(lambda tx, pack=pack, rows=rows: index_rows(tx, _uploading(tx, pack), rows))  # type: ignore[misc]
+                self._db.write(lambda tx, pack=pack, rows=rows: index_rows(tx, _uploading(tx, pack)[0], rows))  # type: ignore[misc]
 
     def hold_blobs(self, names: Collection[bytes], lease: str) -> dict[bytes, str]:
         def work(tx: Tx) -> dict[bytes, str]:
@@ -217,12 +217,12 @@ def hold(tx: Tx, lease: int, packs: Iterable[int]) -> None:
 
 def seal(tx: Tx, packs: Sequence[SealedPack], holder: int | None) -> None:
     """Index packs and mark them live, in the caller's transaction; a pack that is live already stays so."""
+    indexed_early = sum(len(pack.rows) for pack in packs) > ROWS
     for pack in packs:
-        row = tx.row("SELECT id, state FROM packs WHERE uid = :uid", uid=pack.pack_id)
-        if row is not None and row[1] == "live":
+        key, state = _uploading(tx, pack)
+        if state == "live":
             continue
-        key = _uploading(tx, pack)
-        if tx.value("SELECT count(*) FROM blobs WHERE pack = :pack", pack=key) != len(pack.rows):
+        if not indexed_early or tx.value("SELECT count(*) FROM blobs WHERE pack = :pack", pack=key) != len(pack.rows):
             index_rows(tx, key, pack.rows)
         tx.run(
             "UPDATE packs SET state = 'live', size = :size, changed_at = :now WHERE id = :pack",
@@ -232,7 +232,7 @@ def seal(tx: Tx, packs: Sequence[SealedPack], holder: int | None) -> None:
             hold(tx, holder, [key])
 
 
-def _uploading(tx: Tx, pack: SealedPack) -> int:
+def _uploading(tx: Tx, pack: SealedPack) -> tuple[int, str]:
     row = tx.row("SELECT id, state FROM packs WHERE uid = :uid" + tx.dialect.for_update, uid=pack.pack_id)
     if row is None:
         raise NotFoundError(what=f"no pack {pack.pack_id} was reserved", fix="reserve it before sending it")
@@ -240,8 +240,7 @@ def _uploading(tx: Tx, pack: SealedPack) -> int:
         raise ConflictError(
             what=f"pack {pack.pack_id} is {row[1]}", lost_packs=[pack.pack_id], fix="send its blobs again"
         )
-    key: int = row[0]
-    return key
+    return row.id, row.state
 
 
 def _reserved(tx: Tx, pack_id: str) -> int:

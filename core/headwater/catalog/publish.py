@@ -49,7 +49,7 @@ def _one(tx: Tx, uid: str, aliases: Sequence[str], actor: str) -> Published:
     wanted = {*aliases, *names(row.pending_aliases)} - {LATEST}
     twin = newest_twin(tx, row.artifact, bytes(row.root))
     if twin is None:
-        number(tx, row.id, row.artifact, actor, wanted)
+        number(tx, row.id, lock_artifact_row(tx, row.artifact), actor, wanted)
         return Published(version=version_by_key(tx, row.id), kind="created")
     _become(tx, row, twin, wanted, actor)
     return Published(version=version_by_key(tx, twin.id), kind="reproduced")
@@ -73,7 +73,7 @@ def _become(tx: Tx, draft: Row, twin: Row, aliases: set[str], actor: str) -> Non
     for alias in sorted(aliases):
         change.alias(alias)
     change.done()
-    remember_for_group(tx, draft.run, twin, aliases)
+    remember_for_group(tx, draft.grp, twin, aliases)
     tx.events.append(event(
         "version.reproduced", project=twin.project, actor=actor, artifact=twin.artifact, version=twin.id,
         digest=f"blake3:{bytes(twin.root).hex()}", type=twin.type, draft=draft.uid,
