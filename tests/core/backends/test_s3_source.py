@@ -326,6 +326,7 @@ class TestAws:
         assert sum(1 for _ in source.walk("s3://bucket/data")) == 12_345
         assert len(client.calls) <= 13 + 5
 
+    @pytest.mark.slow
     def test_memory_is_flat_however_many_objects_there_are(self) -> None:
         import tracemalloc
 
