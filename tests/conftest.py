@@ -26,7 +26,11 @@ def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     monkeypatch.setenv("HEADWATER_ACTOR", "tester@here")
     configured, suggested = dict(hw_settings._configured), dict(hw_settings._suggested)
     yield home
-    for now, before in ((hw_settings._configured, configured), (hw_settings._suggested, suggested)):
+    for now, before in (
+        (hw_settings._configured, configured),
+        (hw_settings._preferred, {}),
+        (hw_settings._suggested, suggested),
+    ):
         now.clear()
         now.update(before)
 

@@ -4,8 +4,8 @@ An adapter answers three questions, and the rest is here:
 
 1. *Which run am I?* A `RunIdentity` from the framework's own ids; register a callable that
    gives it as entry point `headwater.ambient` (its name is the framework's module).
-2. *How does this framework like to be configured?* `configure(url=…)` per process, or
-   `connect(…)` where several repositories meet.
+2. *How does this framework like to be configured?* `prefer(url=…)` per process, which user code
+   overrules with `configure`, or `connect(…)` where several repositories meet.
 3. *When and how does my run end?* `close_run` and `close_group` work from any process and
    are idempotent.
 
@@ -19,7 +19,7 @@ from headwater.model.naming import check_alias, parse_name
 from headwater.model.records import Event, RunRecord, RunState, VersionRecord
 from headwater.model.values import mask, mask_text, to_plain
 from headwater.run import Run, RunSpec, open_run, run_id
-from headwater.settings import configure, current
+from headwater.settings import configure, current, prefer, tracking
 from headwater.steps.ambient import (
     RunIdentity,
     current_identity,
@@ -28,8 +28,9 @@ from headwater.steps.ambient import (
     join,
     run_as,
     spec_of,
+    surrounding_run,
 )
-from headwater.steps.binding import Call, Host, Hosted, begin, config_of, publish_all, state_after
+from headwater.steps.binding import Call, Host, Hosted, begin, config_of, plain_of, publish_all, state_after
 from headwater.steps.declared import Log, Outputs, Use, read_outputs
 from headwater.steps.decorator import make_step
 from headwater.steps.inspection import Plan, outside_annotations, outside_signature, read_function
@@ -72,6 +73,8 @@ __all__ = [
     "outside_annotations",
     "outside_signature",
     "parse_name",
+    "plain_of",
+    "prefer",
     "publish_all",
     "read_function",
     "read_outputs",
@@ -79,5 +82,7 @@ __all__ = [
     "run_id",
     "spec_of",
     "state_after",
+    "surrounding_run",
     "to_plain",
+    "tracking",
 ]

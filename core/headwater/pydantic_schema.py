@@ -21,6 +21,7 @@ def version_schema(cls: type[Handle]) -> Any:
     from pydantic_core import core_schema
 
     def read(value: Any) -> Handle:
+        value = getattr(value, "__headwater_name__", value)  # a `Use` as default
         if isinstance(value, cls):
             return value
         if isinstance(value, dict):

@@ -163,7 +163,10 @@ class Run(RunInfo):
     Attributes:
         config: What the step was told; a dict, secrets masked, sent with the next log or finish.
         summary: What came out; a dict, sent with the next log or finish. NumPy scalars are fine.
+        drafts: Given by a host that publishes later: what is logged stays a draft and is appended here.
     """
+
+    drafts: list[Version[Any]] | None = None
 
     def __init__(self, record: RunRecord, home: Home, *, alive: bool = False) -> None:
         super().__init__(record, home)
@@ -267,7 +270,7 @@ class Run(RunInfo):
             run_id=self.id,
             fence=self.record.fence,
             derived_from=version_ids(derived_from),
-            draft=not publish,
+            draft=not publish or self.drafts is not None,
             finish=finish,
         )
         self.flush()
@@ -275,6 +278,8 @@ class Run(RunInfo):
             artifact, Naming(name=name, **describe), declared=declared, allow_pickle=allow_pickle
         ) as filled:
             version = self._publish(filled, options, progress)
+        if publish and self.drafts is not None:
+            self.drafts.append(version)
         if finish is not None:
             self._ended(finish)
         return version
@@ -313,8 +318,19 @@ class Run(RunInfo):
         if config or summary:
             self.record = self.home.catalog.runs.update(self.id, config=config or None, summary=summary or None)
 
-    def finish(self, state: RunState = "finished", error: BaseException | str | None = None) -> None:
+    def finish(
+        self,
+        state: RunState = "finished",
+        error: BaseException | str | None = None,
+        *,
+        cached_from: str | None = None,
+    ) -> None:
         """End the run; its open drafts are discarded unless it `finished`. Ending it the same way again is fine.
+
+        Args:
+            state: How it ended.
+            error: Why, unless it went well; secrets in it are masked.
+            cached_from: Of a `cached` run: the id of the run whose versions it reuses.
 
         Raises:
             StateError: It has ended otherwise, or another executor has taken it over.
@@ -323,7 +339,9 @@ class Run(RunInfo):
         if self.state == state:
             return
         text = None if error is None else mask_text(_shown(error))
-        self.record = self.home.catalog.runs.close(self.id, state, fence=self.record.fence, error=text)
+        self.record = self.home.catalog.runs.close(
+            self.id, state, fence=self.record.fence, error=text, cached_from=cached_from
+        )
         self._ended(self.record.state)
 
     def _ended(self, state: RunState) -> None:

@@ -9,8 +9,8 @@
 | cache    | HEADWATER_CACHE        | ~/.cache/headwater         |
 | quota    | HEADWATER_CACHE_QUOTA  | 20GB, or a tenth of a smaller disk |
 
-`configure` wins over the environment; without both, the URL last given to
-`connect` is used. A child made by `fork` inherits; one made
+`configure` wins over `prefer` (an orchestrator's own configuration), that over the environment;
+without all, the URL last given to `connect` is used. A child made by `fork` inherits; one made
 by `spawn` reads the environment again.
 """
 
@@ -47,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _configured: dict[str, str] = {}
+_preferred: dict[str, str] = {}
 _suggested: dict[str, str] = {}
 
 
@@ -60,6 +61,19 @@ def configure(*, url: str | None = None, project: str | None = None, tracking: T
     given = {name: value for name, value in new.items() if value is not None}
     _check(given)
     _configured.update(given)
+
+
+def prefer(*, url: str | None = None, project: str | None = None, tracking: str | None = None) -> None:
+    """For adapters: what the orchestrator's own configuration says; it replaces what was preferred before.
+
+    Raises:
+        InvalidInputError: A value that cannot be meant; nothing is changed.
+    """
+    new = {"url": url, "project": project, "tracking": tracking}
+    given = {name: value for name, value in new.items() if value}
+    _check(given)
+    _preferred.clear()
+    _preferred.update(given)
 
 
 def suggest(url: str) -> None:
@@ -105,7 +119,7 @@ def parse_size(text: str, where: str = "size") -> int:
 
 def _setting(name: str, default: str) -> str:
     environment = os.environ.get(f"HEADWATER_{name.upper()}")
-    return _configured.get(name) or environment or _suggested.get(name) or default
+    return _configured.get(name) or _preferred.get(name) or environment or _suggested.get(name) or default
 
 
 def _check(values: dict[str, str]) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from headwater.home import Home
+    from headwater.version import Version
 
 GROUP = "headwater.ambient"
 """The entry-point group."""
@@ -54,6 +55,8 @@ class RunIdentity:
     project: str | None = None
     container: bool = False
     """It is made of other runs, as a flow or a DAG run is: steps called in it become its children."""
+    drafts: list[Version[Any]] | None = None
+    """Where to note what the run logs, which then stays drafts that the adapter publishes or discards."""
 
 
 Identify: TypeAlias = Callable[[], RunIdentity | None]
@@ -117,11 +120,13 @@ def join(identity: RunIdentity) -> Run:
         StateError: That attempt has ended already.
         HeadwaterError: The repository cannot be reached.
     """
-    name = f"{identity.key}\n{identity.attempt}"
+    home = default_home()
+    name = f"{home.repository_id}\n{identity.key}\n{identity.attempt}"
     with _joining:
         run = _joined.get(name)
         if run is None or run.state != "running":
-            run = _joined[name] = open_run(default_home(), spec_of(identity))
+            run = _joined[name] = open_run(home, spec_of(identity))
+        run.drafts = identity.drafts
         if len(_joined) > MAX_JOINED:  # a worker lives long; the oldest is found again if it is asked for
             del _joined[next(iter(_joined))]
         return run
@@ -139,6 +144,11 @@ def spec_of(identity: RunIdentity) -> RunSpec:
         attempt=identity.attempt,
         links=dict(identity.links),
     )
+
+
+def surrounding_run() -> Run | None:
+    """The run whose body the caller is in, in this process; no orchestrator is asked and nothing is joined."""
+    return current.get()
 
 
 def find_run() -> Run | None:

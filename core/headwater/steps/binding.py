@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -59,8 +59,11 @@ class Hosted:
     """Told the versions of the declared results, after they are logged and before the caller gets them."""
 
 
-Host: TypeAlias = Callable[["Plan", Mapping[str, Any]], Hosted]
-"""`host(plan, config)`: open or join the run for one call; `config` are its plain arguments."""
+Host: TypeAlias = Callable[["Plan", Mapping[str, Any]], Hosted | None]
+"""`host(plan, config)`: open or join the run for one call; `config` are its plain arguments.
+
+None: this call is not an execution of its orchestrator, e.g. one in a unit test; the function is just called.
+"""
 
 
 class Call:
@@ -257,7 +260,30 @@ class Untracked:
         """Nothing to end."""
 
 
-def begin(plan: Plan, host: Host, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | Untracked:
+class Bare:
+    """A call outside every execution: the user's function as it was written."""
+
+    def __init__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self.args, self.kwargs = args, dict(kwargs)
+
+    def active(self) -> AbstractContextManager[None]:
+        """Nothing is."""
+        return nullcontext()
+
+    def returned(self, result: Any) -> Any:
+        """As it is."""
+        return result
+
+    yielded = returned
+
+    def ended(self) -> None:
+        """Nothing to publish."""
+
+    def raised(self, error: BaseException) -> None:
+        """Nothing to end."""
+
+
+def begin(plan: Plan, host: Host, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | Untracked | Bare:
     """Bind a call, open its run, record its uses.
 
     Raises:
@@ -268,7 +294,8 @@ def begin(plan: Plan, host: Host, args: tuple[Any, ...], kwargs: Mapping[str, An
     if settings.tracking() == "off":
         return Untracked(plan, bound)
     try:
-        return Call(plan, host(plan, config_of(plan, bound)), bound)
+        hosted = host(plan, config_of(plan, bound))
+        return Bare(args, kwargs) if hosted is None else Call(plan, hosted, bound)
     except HeadwaterError as error:
         if not lenient(error):
             raise
@@ -314,12 +341,13 @@ def load(version: Version[Any], wanted: Any) -> Any:
 
 def config_of(plan: Plan, bound: inspect.BoundArguments) -> dict[str, Any]:
     """The plain arguments, defaults included: numbers, texts, small collections of them; neither data nor handles."""
-    config = {}
-    for name, parameter in plan.signature.parameters.items():
-        value = bound.arguments.get(name, parameter.default)
-        if name not in plan.injected and value is not parameter.empty and _is_plain(value):
-            config[name] = value
-    return config
+    given = {name: p.default for name, p in plan.signature.parameters.items() if p.default is not p.empty}
+    return plain_of({name: value for name, value in (given | bound.arguments).items() if name not in plan.injected})
+
+
+def plain_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arguments that a run's config takes; data, handles and foreign objects stay out."""
+    return {name: value for name, value in arguments.items() if _is_plain(value)}
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:

@@ -47,6 +47,11 @@ class Use:
             object.__setattr__(self, slot, value)
         return self
 
+    @property
+    def __headwater_name__(self) -> str:
+        """What pydantic resolves where a flow's or DAG's parameter is a `Version` and this its default."""
+        return self.name
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Use is frozen; make another one instead of setting {name}")
 
