@@ -203,7 +203,8 @@ class Publication(Record, frozen=True, kw_only=True):
     """Raw digest of the manifest's root."""
     root_packs: frozenset[str]
     pages: tuple[PageUse, ...]
-    """New pages with their packs; for pages proved by `hold_proofs` the packs may be empty."""
+    """Every page of the manifest, new or not, so that the catalog knows what the root needs; packs may be left empty
+    for pages that `hold_proofs` proves."""
     chunk_lists: tuple[PageUse, ...] = ()
     seals: tuple[SealedPack, ...] = ()
     """Packs to mark live in the same transaction."""
