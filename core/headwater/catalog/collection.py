@@ -69,7 +69,8 @@ class Collector:
                 before = tx.now - int(grace_seconds * SECOND)
                 before = before if condemned_before is None else min(before, condemned_before)
                 rows = tx.rows(
-                    f"SELECT p.id, p.uid, p.key, p.size FROM packs p WHERE {scope} AND p.changed_at <= :before ORDER BY p.id",
+                    f"SELECT p.id, p.uid, p.key, p.size FROM packs p WHERE {scope} AND p.changed_at <= :before"
+                    " ORDER BY p.id",
                     after=after, upto=upto, before=before,
                 )  # fmt: skip
                 for row in rows:
@@ -94,7 +95,8 @@ class Collector:
                 uid = parse_pack_key(key)
                 if uid is not None and tx.value(
                     "INSERT INTO packs (uid, key, state, created_at, changed_at)"
-                    " VALUES (:uid, :key, 'gone', :now, :now) ON CONFLICT DO NOTHING RETURNING id", uid=uid, key=key, now=tx.now,
+                    " VALUES (:uid, :key, 'gone', :now, :now) ON CONFLICT DO NOTHING RETURNING id",
+                    uid=uid, key=key, now=tx.now,
                 ) is not None:  # fmt: skip
                     buried.append(key)
             return buried
@@ -114,8 +116,8 @@ class Collector:
             if source is None:
                 raise NotFoundError(what=f"there is no pack {old}")
             targets = [_target(tx, uid) for uid in sorted(new)]
-            names = [row[0] for row in tx.rows_having(
-                "SELECT name FROM proofs WHERE pack = :old AND {having}", "name", sorted(pages), old=source)]  # fmt: skip
+            proved = "SELECT name FROM proofs WHERE pack = :old AND {having}"
+            names = [row[0] for row in tx.rows_having(proved, "name", sorted(pages), old=source)]
             tx.run_many(
                 "INSERT INTO proofs (name, pack) VALUES (:name, :pack) ON CONFLICT DO NOTHING",
                 [{"name": name, "pack": pack} for name in names for pack in targets],
