@@ -1,0 +1,169 @@
+"""All or nothing: inside a transaction or a batch, outputs stay drafts until its end.
+
+`with batch():` is Headwater's own. Its drafts are published in one catalog transaction when the block
+ends well, and that may fail it; a task may be retried inside. Prefect's `transaction()` works too,
+with Prefect's rules: a commit that fails is only logged, and the first failed attempt of a task inside
+rolls the whole back, so that later attempts have nothing to be part of and are refused.
+
+Steps in other processes cannot see either. They are told when they are sent there (`Sent`), keep their
+results as drafts, and their futures are asked for them at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from prefect.context import TaskRunContext
+from prefect.transactions import CommitMode, TransactionState, get_transaction
+
+from headwater import StateError, Version
+from headwater.adapter import default_repository, find_handles
+
+if TYPE_CHECKING:
+    from prefect.futures import PrefectFuture
+    from prefect.transactions import BaseTransaction
+
+_log = logging.getLogger("headwater")
+_batch: ContextVar[Held | None] = ContextVar("prefect_headwater_batch", default=None)
+
+
+class Held:
+    """Drafts that wait for the end of what they are part of. Safe between threads: lists only grow."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Version[Any]] = []
+        self._futures: list[PrefectFuture[Any]] = []
+
+    def expect(self, future: PrefectFuture[Any]) -> None:
+        """What this task run returns is part of it, even if it runs in another process."""
+        self._futures.append(future)
+
+    def publish(self, _: Any = None) -> list[Version[Any]]:
+        """Publish everything, all or none; the handles in users' hands become the published versions.
+
+        Raises:
+            StateError: A draft was discarded meanwhile; nothing is published.
+            HeadwaterError: The repository could not be reached; publishing again is fine.
+        """
+        drafts = self._collect()
+        if not drafts:
+            return []
+        made = default_repository().publish_all(drafts)
+        by_id = dict(zip((draft.id for draft in drafts), made))
+        for handle in self._handles():
+            if handle.id in by_id:
+                handle.adopt(by_id[handle.id].record)
+        return made
+
+    def discard(self, _: Any = None) -> None:
+        """Give everything up; what is published by now stays."""
+        for draft in self._collect():
+            try:
+                draft.discard()
+            except StateError as error:
+                _log.warning("%s stays: %s", draft, error)
+
+    def _collect(self) -> list[Version[Any]]:
+        waiting = [draft for draft in self._handles() if draft.state == "draft"]
+        return list({draft.id: draft for draft in waiting}.values())
+
+    def _handles(self) -> list[Version[Any]]:
+        found = list(self.drafts)
+        for future in self._futures:
+            future.wait()
+            if future.state.is_completed():
+                found += find_handles(future.result(raise_on_failure=False), "the result of a task")
+        return found
+
+
+class _OfTransaction(Held):
+    """Commit and rollback hook of the outermost transaction."""
+
+    def attach(self, transaction: BaseTransaction) -> None:
+        """From now on the transaction decides."""
+        transaction.on_commit_hooks.append(self.publish)
+        transaction.on_rollback_hooks.append(self.discard)
+
+
+@contextmanager
+def batch() -> Iterator[None]:
+    """What steps log inside the block is published together when it ends, or not at all when it raises.
+
+    Nested blocks are part of the outermost. Works in sync and async flows, with every task runner, and
+    with retries inside; `.delay` leaves it, as nobody waits for its task runs.
+
+    Raises:
+        StateError, StorageError: It could not be published; nothing was.
+    """
+    if _batch.get() is not None:
+        yield
+        return
+    held = Held()
+    token = _batch.set(held)
+    try:
+        yield
+    except BaseException:
+        held.discard()
+        raise
+    else:
+        held.publish()
+    finally:
+        _batch.reset(token)
+
+
+def holding() -> Held | None:
+    """What the caller's outputs are part of, or None: they are published at once.
+
+    Raises:
+        StateError: They are part of a transaction that was rolled back already.
+    """
+    held = _batch.get()
+    if held is not None:
+        return held
+    context = TaskRunContext.get()
+    if context is not None and getattr(context.task, "sent", None) is not None:
+        return context.task.sent  # type: ignore[attr-defined, no-any-return]  # a StepTask, in another process
+    transaction = _outermost()
+    return None if transaction is None else _of(transaction)
+
+
+class Sent(Held):
+    """In another process: the drafts are kept, and the future's owner decides."""
+
+    def publish(self, _: Any = None) -> list[Version[Any]]:
+        """Somebody else does."""
+        return []
+
+    def discard(self, _: Any = None) -> None:
+        """Somebody else does."""
+
+
+def _outermost() -> BaseTransaction | None:
+    """The transaction that will commit what the caller logs, unless that is the task's own."""
+    transaction = get_transaction()
+    if transaction is None:
+        return None
+    outer = transaction if TaskRunContext.get() is None else None
+    parent = transaction.get_parent()
+    while parent is not None and parent.commit_mode != CommitMode.EAGER:
+        outer, parent = parent, parent.get_parent()
+    return outer
+
+
+def _of(transaction: BaseTransaction) -> Held:
+    if transaction.state == TransactionState.ROLLED_BACK:
+        raise StateError(
+            what="the transaction around this task was rolled back when an earlier attempt failed",
+            fix="use prefect_headwater.batch(), which retries may be part of",
+        )
+    for hook in transaction.on_commit_hooks:
+        owner = getattr(hook, "__self__", None)
+        if isinstance(owner, _OfTransaction):
+            return owner
+    held = _OfTransaction()
+    held.attach(transaction)
+    return held
