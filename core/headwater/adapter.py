@@ -29,6 +29,7 @@ from headwater.steps.ambient import (
     run_as,
     spec_of,
     surrounding_run,
+    to_environment,
 )
 from headwater.steps.binding import Call, Host, Hosted, begin, config_of, plain_of, publish_all, state_after
 from headwater.steps.declared import Log, Outputs, Use, read_outputs
@@ -83,6 +84,7 @@ __all__ = [
     "spec_of",
     "state_after",
     "surrounding_run",
+    "to_environment",
     "to_plain",
     "tracking",
 ]

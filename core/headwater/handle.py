@@ -194,6 +194,18 @@ class Handle:
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self).from_json, (self.to_json(),))
 
+    __version__ = HANDLE_FORMAT
+    """Airflow's word for the format that `serialize` writes."""
+
+    def serialize(self) -> dict[str, Any]:
+        """What Airflow keeps of a handle in an XCom: `to_json`."""
+        return self.to_json()
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any], version: int) -> Self:  # noqa: ARG003 - the handle says it itself
+        """What Airflow reads an XCom with: `from_json`."""
+        return cls.from_json(data)
+
     # -- inside ------------------------------------------------------------------
     def readable(self) -> Home:
         """Its repository, once it is clear that its bytes may be read.

@@ -64,6 +64,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
     links: dict[str, str] | None = None
     resume: bool = False
+    shared: bool = False
+    """Several processes are in it side by side, e.g. the tasks of a DAG run: none takes it over from the others."""
     capture: tuple[str, ...] = ("code",)
     """What to record of the program: any of `code`, `diff`, `arguments`."""
 
@@ -104,7 +106,7 @@ def open_run(home: Home, spec: RunSpec) -> Run:
         code=_code(home, spec.capture),
         actor=home.actor,
         host=socket.gethostname(),
-        pid=os.getpid(),
+        pid=0 if spec.shared else os.getpid(),
         resume=spec.resume,
     )
     return Run(home.catalog.runs.open(opening), home, alive=True)

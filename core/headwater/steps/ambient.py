@@ -8,6 +8,7 @@ that user code needs nothing but `import headwater`.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from headwater.errors import StateError
+from headwater.errors import InvalidInputError, StateError
 from headwater.handle import Hooks
 from headwater.run import Run, RunSpec, current, open_run
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 GROUP = "headwater.ambient"
 """The entry-point group."""
+VARIABLE = "HEADWATER_RUN"
+_TRAVELS = ("key", "attempt", "group", "parent", "name", "project")
 MAX_JOINED = 1_000
 """Most joined runs a process keeps at hand."""
 
@@ -53,6 +56,8 @@ class RunIdentity:
     name: str | None = None
     """What the run is called; the key if left out."""
     project: str | None = None
+    shared: bool = False
+    """Other processes are in the same execution, which none of them takes over: those that an operator starts."""
     container: bool = False
     """It is made of other runs, as a flow or a DAG run is: steps called in it become its children."""
     drafts: list[Version[Any]] | None = None
@@ -68,12 +73,36 @@ _joining = threading.Lock()
 
 
 def current_identity() -> RunIdentity | None:
-    """Which execution this is: set by `run_as`, else what an imported orchestrator says, else None."""
+    """Which execution this is: set by `run_as`, else what an imported orchestrator says, else `HEADWATER_RUN`.
+
+    Raises:
+        InvalidInputError: The variable holds something else.
+    """
     identity = _given.get()
     if identity is not None:
         return identity
     answers = (_identifier(point)() for point in _points() if point.name in sys.modules)
-    return next((answer for answer in answers if answer is not None), None)
+    found = next((answer for answer in answers if answer is not None), None)
+    return found or _inherited()
+
+
+def to_environment(identity: RunIdentity) -> str:
+    """What a program started inside this execution finds in `HEADWATER_RUN`, to join it: ids and names, no config."""
+    shown = {name: getattr(identity, name) for name in _TRAVELS}
+    return json.dumps({name: value for name, value in shown.items() if value is not None}, sort_keys=True)
+
+
+def _inherited() -> RunIdentity | None:
+    text = os.environ.get(VARIABLE)
+    if not text:
+        return None
+    try:
+        found = {name: value for name, value in json.loads(text).items() if name in _TRAVELS}
+        return RunIdentity(**found, shared=True)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidInputError(
+            what=f"{VARIABLE} does not say which run this is", fix="it is set by orchestrators; unset it"
+        ) from error
 
 
 @contextmanager
@@ -143,6 +172,7 @@ def spec_of(identity: RunIdentity) -> RunSpec:
         key=identity.key,
         attempt=identity.attempt,
         links=dict(identity.links),
+        shared=identity.shared,
     )
 
 

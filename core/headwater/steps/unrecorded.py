@@ -122,6 +122,15 @@ class Unrecorded(Version[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         return (Unrecorded, (self._value, self._name))
 
+    def serialize(self) -> dict[str, Any]:
+        """What Airflow keeps of it in an XCom: the value itself, which must be one that Airflow can keep."""
+        return {"value": self._value, "name": self._name}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any], version: int) -> Unrecorded[Any]:  # type: ignore[override]  # noqa: ARG003
+        """What Airflow reads an XCom with."""
+        return cls(data["value"], data["name"])
+
 
 def hand_back(plan: Plan, result: Any) -> Any:
     """What the caller gets of an unrecorded call: handles where handles are expected, holding the values."""
