@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 PIECE = 1 << 20
 """Bytes read at once."""
 
+
 class FileSource:
     """Files by URI. Safe between threads; remembers in memory what it has proved, per file."""
 
@@ -248,5 +249,3 @@ def _when(info: os.stat_result) -> str:
 
 def _changed(uri: str, pin: Pin, found: str) -> ReferenceChangedError:
     return ReferenceChangedError(uri=uri, pinned=pin.checksum or pin.modified, found=found)
-
-
