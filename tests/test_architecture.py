@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from statistics import quantiles
 from typing import NamedTuple
@@ -29,7 +30,7 @@ FLOORS: list[set[str]] = [
     {"backends", "store", "catalog", "codecs", "heartbeat"},
     {"sources", "contents", "references", "artifact", "upload", "download"},
     {"home", "handle", "lookup", "code"},
-    {"version", "publishing", "conversion", "diff", "status", "artifactinfo", "pydantic_schema"},
+    {"version", "publishing", "checking", "conversion", "diff", "status", "artifactinfo", "pydantic_schema"},
     {"run"},
     {"repository", "upkeep"},
     {"steps", "server"},
@@ -92,9 +93,14 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
 def imports_of(path: Path) -> Iterator[Import]:
     """Every import of a file, those inside functions and under TYPE_CHECKING too: circles hide there."""
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    for node in ast.walk(parsed(path)):
         where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -196,7 +202,7 @@ def test_the_model_opens_nothing_and_reads_no_clock() -> None:
     wrong = []
     for path in sources(CORE / "headwater" / "model"):
         wrong += [f"{found.where} imports {found.target}" for found in imports_of(path) if found.target in OUTSIDE]
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("open", "print"):
                 wrong.append(f"{where} calls {node.func.id}()")
@@ -211,7 +217,7 @@ def test_threads_are_made_in_few_places() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno} makes a {name}"
         for module, path in MODULES.items()
         if unit(module) not in THREADED
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Call) and (name := getattr(node.func, "attr", getattr(node.func, "id", ""))) in makers
     ]
     assert not wrong, "\n".join(wrong)
@@ -221,7 +227,7 @@ def test_integrations_use_only_public_names() -> None:
     public = public_names()
     wrong = []
     for path in ADAPTER_FILES:
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         aliases = {"headwater"} & {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
@@ -259,7 +265,7 @@ def test_a_file_has_a_telling_name_and_at_most_400_lines(path: Path) -> None:
 
 def test_functions_are_mostly_short() -> None:
     """The style's budget: nine in ten bodies within 35 lines, half within 15, docstrings aside."""
-    lengths = [body_lines(node) for path in CORE_FILES for node in ast.walk(ast.parse(path.read_text()))
+    lengths = [body_lines(node) for path in CORE_FILES for node in ast.walk(parsed(path))
                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]  # fmt: skip
     tenths = quantiles(lengths, n=10)
     assert tenths[4] <= 15, f"median {tenths[4]}"
@@ -275,7 +281,7 @@ def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def test_every_source_file_says_what_it_is() -> None:
     silent = [str(p.relative_to(ROOT)) for p in CORE_FILES + ADAPTER_FILES
-              if p.read_text().strip() and not ast.get_docstring(ast.parse(p.read_text()))
+              if p.read_text().strip() and not ast.get_docstring(parsed(p))
               and "migrations/versions" not in p.as_posix()]  # fmt: skip
     assert not silent
 
