@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any, cast
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import Field
@@ -61,6 +62,6 @@ def _apply(now: HeadwaterSettings) -> None:
     if now.block is not None:
         from prefect_headwater.blocks import HeadwaterRepository  # blocks import half of Prefect
 
-        block = HeadwaterRepository.load(now.block, _sync=True)
+        block: HeadwaterRepository = cast("Any", HeadwaterRepository).load(now.block, _sync=True)  # also inside a loop
         url, project, tracking = block.location(), block.project or project, block.tracking or tracking
     prefer(url=url, project=project, tracking=tracking)

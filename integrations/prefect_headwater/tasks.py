@@ -60,7 +60,7 @@ class StepTask(Task[P, R]):
         endings.add_hook(self.on_completion_hooks, endings.task_ended)
         endings.add_hook(self.on_failure_hooks, endings.task_ended)
 
-    def with_options(  # type: ignore[override]  # Prefect's is a list of all options
+    def with_options(
         self, *, log: Any = _SAME, project: Any = _SAME, asset: bool | None = None, **options: Any
     ) -> StepTask[P, R]:
         """As Prefect's, and the result records too; `log`, `project` and `asset` may be changed as well."""
@@ -79,17 +79,18 @@ class StepTask(Task[P, R]):
             endings.add_hook(getattr(new, hooks), endings.task_ended)
         return new
 
-    def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:  # type: ignore[override]
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
         """As Prefect's."""
-        future = super().submit(*args, **kwargs)
-        return _expected(future)
+        future: PrefectFuture[Any] = super().submit(*args, **kwargs)
+        _expect(future)
+        return future
 
     def map(self, *args: Any, **kwargs: Any) -> Any:
         """As Prefect's."""
         futures = super().map(*args, **kwargs)
         if isinstance(futures, PrefectFutureList):
             for future in futures:
-                _expected(future)
+                _expect(future)
         return futures
 
     def __getstate__(self) -> dict[str, Any]:
@@ -97,11 +98,10 @@ class StepTask(Task[P, R]):
         return {**self.__dict__, "sent": together.Sent() if self.sent or together.holding() else None}
 
 
-def _expected(future: Any) -> Any:
+def _expect(future: Any) -> None:
     held = together.holding()
     if held is not None and isinstance(future, PrefectFuture):
         held.expect(future)
-    return future
 
 
 def host(plan: Plan, config: Mapping[str, Any]) -> Hosted | None:

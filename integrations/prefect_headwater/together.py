@@ -42,7 +42,7 @@ class Held:
         """What this task run returns is part of it, even if it runs in another process."""
         self._futures.append(future)
 
-    def publish(self, _: Any = None) -> list[Version[Any]]:
+    def publish(self) -> list[Version[Any]]:
         """Publish everything, all or none; the handles in users' hands become the published versions.
 
         Raises:
@@ -83,9 +83,13 @@ class Held:
 class _OfTransaction(Held):
     """Commit and rollback hook of the outermost transaction."""
 
+    def commit(self, _: Any) -> None:
+        """Prefect only logs what this raises."""
+        self.publish()
+
     def attach(self, transaction: BaseTransaction) -> None:
         """From now on the transaction decides."""
-        transaction.on_commit_hooks.append(self.publish)
+        transaction.on_commit_hooks.append(self.commit)
         transaction.on_rollback_hooks.append(self.discard)
 
 
@@ -134,7 +138,7 @@ def holding() -> Held | None:
 class Sent(Held):
     """In another process: the drafts are kept, and the future's owner decides."""
 
-    def publish(self, _: Any = None) -> list[Version[Any]]:
+    def publish(self) -> list[Version[Any]]:
         """Somebody else does."""
         return []
 

@@ -62,6 +62,7 @@ _ARTIFACT = {
     "ls": ("browse", "ls", "List artifacts, or the versions of one."),
     "show": ("browse", "show", "Show one version."),
     "diff": ("compare", "diff", "What changed between two versions."),
+    "check": ("compare", "check", "Whether what a version points at is still as recorded."),
     "status": ("compare", "status", "What changed in a directory since a version."),
     "history": ("browse", "history", "Who changed what, and when."),
     "rm": ("browse", "rm", "Delete one version; a tombstone keeps its lineage."),
@@ -76,25 +77,40 @@ _RUN = {
     "ls": ("runs", "ls", "List runs."),
     "show": ("runs", "show", "Show one run with what it used and logged."),
 }
+_RETENTION = {
+    "set": ("collecting", "set_rule", "Say which versions of an artifact are kept."),
+    "show": ("collecting", "show", "Show the rules and what they would delete."),
+    "rm": ("collecting", "rm", "Take a rule away."),
+}
 _CACHE = {"prune": ("upkeep", "prune", "Shrink the cache of files to a size.")}
 
 artifact = LazyGroup("artifact", table=_ARTIFACT, context_settings=CONTEXT, help="Artifacts and their versions.")
 alias = LazyGroup("alias", table=_ALIAS, context_settings=CONTEXT, help="Names that move between versions.")
 run = LazyGroup("run", table=_RUN, context_settings=CONTEXT, help="Runs and their lineage edges.")
+retention = LazyGroup(
+    "retention", table=_RETENTION, context_settings=CONTEXT, help="Which versions of an artifact are kept."
+)
 cache = LazyGroup("cache", table=_CACHE, context_settings=CONTEXT, help="This machine's copies of files.")
 
 _TOP = {
     "init": ("upkeep", "init", "Make a repository."),
     "demo": ("showing", "demo", "Watch a small pipeline version real data."),
-    "artifact": ("root", "artifact", "Artifacts: put, get, ls, show, diff, status, history, rm."),
+    "artifact": ("root", "artifact", "Artifacts: put, get, ls, show, diff, status, check, history, rm."),
     "alias": ("root", "alias", "Aliases: set, rm, rollback, ls."),
     "tag": ("alias", "tag", "Put tags on a version, or take them off."),
     "run": ("root", "run", "Runs: ls, show."),
     "lineage": ("lineage", "lineage", "What a version was made from, or what was made from it."),
     "lock": ("runs", "lock", "Write down exactly what a run used, to replay it."),
     "verify": ("upkeep", "verify", "Check the bytes of the repository, or of a directory."),
+    "gc": ("collecting", "gc", "Delete what no version needs any more."),
+    "retention": ("root", "retention", "Which versions are kept: set, show, rm."),
     "du": ("upkeep", "du", "How much is stored, and what it stands for."),
+    "forward": ("plugged", "forward", "Bring the repository's events to another system."),
     "cache": ("root", "cache", "The file cache: prune."),
+    "backup": ("disaster", "backup", "Put a snapshot of the catalog beside the packs."),
+    "restore": ("disaster", "restore", "Fill an empty catalog from a backup."),
+    "repair": ("disaster", "repair", "Rebuild the index of blobs from the packs."),
+    "purge": ("disaster", "purge", "Remove one content from every version."),
     "doctor": ("doctor", "doctor", "Find out what is wrong with this set-up."),
     "completion": ("showing", "completion", "Print what makes your shell complete commands and names."),
 }
