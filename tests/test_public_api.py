@@ -24,8 +24,8 @@ VERBS = {
 NOUNS = {"Artifact", "ArtifactInfo", "Graph", "Repository", "Run", "RunIdentity", "RunInfo", "Version", "Log", "Use"}
 ERRORS = {
     "HeadwaterError", "InvalidInputError", "NotFoundError", "ArtifactNotFoundError", "VersionNotFoundError",
-    "RunNotFoundError", "EntryNotFoundError", "ReferenceMissingError", "ConflictError", "StateError", "AccessError",
-    "CredentialsError", "StorageError", "IntegrityError", "DigestMismatchError", "MissingBlobError",
+    "RunNotFoundError", "EntryNotFoundError", "ReferenceMissingError", "PurgedError", "ConflictError", "StateError",
+    "AccessError", "CredentialsError", "StorageError", "IntegrityError", "DigestMismatchError", "MissingBlobError",
     "ReferenceChangedError", "SourceChangedError", "FormatError",
 }  # fmt: skip
 

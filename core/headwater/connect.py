@@ -33,6 +33,7 @@ from headwater.store.statcache import StatCache
 if TYPE_CHECKING:
     from headwater.home import Home as OpenHome
     from headwater.ports import Catalog, ObjectStore
+    from headwater.upkeep.backups import Backup
 
 CATALOG_FILE = "catalog.sqlite"
 OBJECTS_FOLDER = "objects"
@@ -138,6 +139,41 @@ def create(url: str | Path, objects: str | None = None) -> Repository:
         raise InvalidInputError(what="a catalog in PostgreSQL needs a place for its packs", fix="add --objects s3://…")
     catalog.close()
     return _open(str(url), None)
+
+
+def restore(url: str | Path, objects: str | None = None, backup: str | None = None) -> tuple[Backup, dict[str, int]]:
+    """Fill the empty or missing catalog at `url` from a backup beside the packs; then it wants `repair`.
+
+    Args:
+        url: A folder, or a `postgresql://` URL.
+        objects: Where the packs and backups are; by default beside a SQLite catalog.
+        backup: Id of one; by default the newest usable.
+
+    Returns:
+        The backup, and how many rows of each table came back.
+
+    Raises:
+        NotFoundError: No (such) usable backup.
+        ConflictError: The catalog there is not empty.
+        InvalidInputError, IntegrityError, StorageError, AccessError
+    """
+    from headwater.upkeep.backups import restore as bring_back
+
+    catalog_url, folder = _catalog_url(str(url))
+    if folder is None and objects is None:
+        raise InvalidInputError(what="say where the backups are", fix="add --objects s3://…")
+    if folder is not None and not (folder / CATALOG_FILE).exists():
+        with disk.explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for rest in ("-wal", "-shm"):  # of the database that was here before
+                (folder / f"{CATALOG_FILE}{rest}").unlink(missing_ok=True)
+    store = open_store(objects) if objects else FileStore(_must(folder) / OBJECTS_FOLDER)
+    found = bring_back(catalog_url, store, backup)
+    if objects:
+        catalog = _sql().open_catalog(catalog_url)
+        catalog.repairs.put_setting(STORE_ROOT, objects)
+        catalog.close()
+    return found
 
 
 def _make_catalog(url: str) -> bool:
@@ -251,6 +287,11 @@ def _path_of(url: str) -> Path:
 
 
 def _make_folder(folder: Path) -> None:
+    if (folder / OBJECTS_FOLDER / MARKER).exists() and not (folder / CATALOG_FILE).exists():
+        raise StateError(
+            what="the packs of a repository are here, and its catalog is gone", where=folder,
+            fix="`headwater restore` brings the newest backup back",
+        )  # fmt: skip
     if folder.exists() and not folder.is_dir():
         raise InvalidInputError(what="a repository is a folder, this is a file", where=folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CATALOG_FILE).exists():

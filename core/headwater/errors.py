@@ -7,7 +7,8 @@
     │   ├── VersionNotFoundError
     │   ├── RunNotFoundError
     │   ├── EntryNotFoundError
-    │   └── ReferenceMissingError              the referenced bytes are gone
+    │   ├── ReferenceMissingError              the referenced bytes are gone
+    │   └── PurgedError                        the content was removed on purpose
     ├── ConflictError                          somebody was first: read again, then decide
     ├── StateError                             not now: finished, frozen, foreign, deleted
     ├── AccessError         (PermissionError)  ask for rights
@@ -136,6 +137,19 @@ class ReferenceMissingError(NotFoundError):
 
     def _what(self) -> str:
         return f"nothing is at {self.facts.get('uri')}"
+
+
+class PurgedError(NotFoundError):
+    """The content was removed on purpose, from every version. Facts: digest, at, actor, reason."""
+
+    code = "purged"
+
+    def _what(self) -> str:
+        facts = self.facts
+        return f"{facts.get('digest')} was purged on {facts.get('at')} by {facts.get('actor')}: {facts.get('reason')}"
+
+    def _fix(self) -> str | None:
+        return super()._fix() or "it cannot be read or logged again; the rest of the version can"
 
 
 class ConflictError(HeadwaterError):

@@ -6,11 +6,12 @@ live and back from condemned; the rest is `collection.py`'s.
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from headwater.catalog.rows import SECOND
-from headwater.errors import ConflictError, NotFoundError, StateError
+from headwater.catalog.rows import SECOND, moment
+from headwater.errors import ConflictError, NotFoundError, PurgedError, StateError
 from headwater.model.keys import format_ulid, pack_key
 from headwater.model.records import BlobRow, Location, SealedPack
 
@@ -149,6 +150,11 @@ class Packs:
                 yield row.uid, row.key, row.state, row.size
             last = rows[-1].id
 
+    def purged(self, name: bytes) -> PurgedError | None:
+        text = self._db.read(lambda tx: tx.value(
+            "SELECT value FROM settings WHERE key = :key", key=f"purged:{bytes(name).hex()}"))  # fmt: skip
+        return None if text is None else purged_error(text)
+
     def rows(self, pack_id: str) -> Iterator[BlobRow]:
         found = self._db.read(lambda tx: tx.rows(
             "SELECT b.name, b.offset_, b.stored, b.raw, b.compression, b.kind FROM blobs b"
@@ -216,7 +222,12 @@ def hold(tx: Tx, lease: int, packs: Iterable[int]) -> None:
 
 
 def seal(tx: Tx, packs: Sequence[SealedPack], holder: int | None) -> None:
-    """Index packs and mark them live, in the caller's transaction; a pack that is live already stays so."""
+    """Index packs and mark them live, in the caller's transaction; a pack that is live already stays so.
+
+    Raises:
+        StateError: One holds a content that was purged.
+    """
+    _refuse_purged(tx, packs)
     indexed_early = sum(len(pack.rows) for pack in packs) > ROWS
     for pack in packs:
         key, state = _uploading(tx, pack)
@@ -230,6 +241,22 @@ def seal(tx: Tx, packs: Sequence[SealedPack], holder: int | None) -> None:
         )  # fmt: skip
         if holder is not None:
             hold(tx, holder, [key])
+
+
+def _refuse_purged(tx: Tx, packs: Sequence[SealedPack]) -> None:
+    purged = {bytes.fromhex(row[0][7:]): row[1] for row in tx.rows(
+        "SELECT key, value FROM settings WHERE key >= 'purged:' AND key < 'purged;'")}  # fmt: skip
+    for pack in packs if purged else ():
+        for row in pack.rows:
+            if bytes(row.name) in purged:
+                raise purged_error(purged[bytes(row.name)])
+
+
+def purged_error(tombstone: str) -> PurgedError:
+    """What whoever meets a purged content is told."""
+    stone = json.loads(tombstone)
+    at = moment(stone["at"]).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return PurgedError(digest=stone["digest"], at=at, actor=stone["actor"], reason=stone["reason"])
 
 
 def _uploading(tx: Tx, pack: SealedPack) -> tuple[int, str]:

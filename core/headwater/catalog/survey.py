@@ -30,6 +30,9 @@ class Survey:
     def now(self) -> int:
         return self._db.read(lambda tx: tx.now)
 
+    def n_blobs(self) -> int:
+        return self._db.read(lambda tx: int(tx.value("SELECT count(*) FROM blobs") or 0))
+
     def standing(self) -> Iterator[bytes]:
         return self._pages(f"{_PAGES_AFTER} ORDER BY m.page LIMIT :limit")
 

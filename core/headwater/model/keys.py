@@ -2,6 +2,9 @@
 
     headwater.json                     the store marker
     packs/<xx>/<ulid>.pack             a pack; xx are the ULID's last two characters
+    backups/<ulid>/<nnnn>.part         a piece of a snapshot of the catalog
+    backups/<ulid>/backup.json         what the snapshot is; written last, so that one without it counts for nothing
+    purged/<digest, hex>.json          a content that was removed on purpose
 
 A key holds a ULID and is never used twice. The fan-out comes from the ULID's
 random end, because its beginning is the time and would send one day's packs
@@ -20,11 +23,14 @@ from headwater.errors import FormatError, InvalidInputError
 MARKER: Final = "headwater.json"
 PACKS: Final = "packs/"
 """What every pack's key starts with: list this to see them all."""
+BACKUPS: Final = "backups/"
+PURGED: Final = "purged/"
 FORMAT: Final = 1
 """The newest store format this code reads, and the one it writes."""
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID: Final = re.compile(rf"[0-7][{_ALPHABET}]{{25}}\Z")
+_BACKUP: Final = re.compile(r"backups/([0-9a-z]{26})/([a-z0-9.]+)\Z")
 _PACK: Final = re.compile(r"packs/([0-9a-z]{2})/([0-9a-z]{26})\.pack\Z")
 
 
@@ -36,6 +42,8 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     """The repository's id."""
     epoch: int = 0
     """Raised by compare-and-swap before any deletion."""
+    collector: str = ""
+    """The pass that raised it, so that an interrupted one recognises its own."""
 
 
 def format_ulid(milliseconds: int, entropy: bytes) -> str:
@@ -90,9 +98,31 @@ def parse_pack_key(key: str) -> str | None:
     return pack_id if match and _ULID.match(pack_id) and match[1] == match[2][-2:] else None
 
 
+def backup_key(backup: str, part: int | None = None) -> str:
+    """The key of a backup's piece, or (None) of the object that completes it.
+
+    Raises:
+        InvalidInputError: `backup` is not a ULID.
+    """
+    name = "backup.json" if part is None else f"{part:04d}.part"
+    return f"{BACKUPS}{check_ulid(backup).lower()}/{name}"
+
+
+def parse_backup_key(key: str) -> tuple[str, str] | None:
+    """(backup, name of the object in it), or None if the key is of no backup."""
+    match = _BACKUP.match(key)
+    return (match[1].upper(), match[2]) if match and _ULID.match(match[1].upper()) else None
+
+
+def purged_key(digest_hex: str) -> str:
+    """The key of what remains of a purged content."""
+    return f"{PURGED}{digest_hex}.json"
+
+
 def encode_marker(marker: Marker) -> bytes:
-    """The marker as JSON, one line."""
-    return msgspec.json.encode(marker) + b"\n"
+    """The marker as JSON, one line; without `collector` while nobody has collected."""
+    fields = {name: value for name, value in msgspec.to_builtins(marker).items() if name != "collector" or value}
+    return msgspec.json.encode(fields) + b"\n"
 
 
 def decode_marker(data: bytes) -> Marker:

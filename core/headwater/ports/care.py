@@ -36,6 +36,9 @@ class SurveyCatalog(Protocol):
     def now(self) -> int:
         """Microseconds since 1970 UTC on the catalog's clock."""
 
+    def n_blobs(self) -> int:
+        """How many blobs the index has, copies counted."""
+
     def standing(self) -> Iterator[bytes]:
         """Names of the pages and roots of every version that stands, or that a running run reads; each once."""
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from headwater.errors import PurgedError
     from headwater.model.naming import Name
     from headwater.model.records import (
         ArtifactRecord,
@@ -59,6 +60,9 @@ class PackCatalog(Protocol):
 
     def packs(self, state: str | None = None) -> Iterator[tuple[str, str, str, int]]:
         """(pack id, key, state, size) of every pack, for upkeep."""
+
+    def purged(self, name: bytes) -> PurgedError | None:
+        """What to say of a blob that was removed on purpose; None of any other."""
 
     def rows(self, pack_id: str) -> Iterator[Any]:
         """The `BlobRow`s of one pack, by offset."""

@@ -94,7 +94,7 @@ class BlobStore:
         found = self.packs.locate(wanted) if wanted else {}
         for name in wanted:
             if name not in found:
-                raise MissingBlobError(digest=str(Digest(name)), where=self.objects.url)
+                raise self.packs.purged(name) or MissingBlobError(digest=str(Digest(name)), where=self.objects.url)
         ranges = _ranges([found[name] for name in wanted], most)
         return ([Range("", 0, 0, ())] if len(wanted) < len(set(names)) else []) + ranges
 

@@ -142,13 +142,20 @@ def _check_version(home: Home, version: VersionRecord, sound: set[bytes], report
 
 
 def _blobs_of(home: Home, page: PageRef) -> dict[bytes, str]:
-    """Every blob of users' bytes below a page, and a path that needs it."""
+    """Every blob of users' bytes below a page, and a path that needs it; what was purged is needed no more."""
     stored = [e for e in home.blobs.read_page(page) if isinstance(e, StoredEntry) and e.size]
     whole: dict[bytes, str] = {e.digest: e.path for e in stored if e.size < MIN_FILE}
     chunked = {bytes(chunk_list_name(e.digest)): e.path for e in stored if e.size >= MIN_FILE}
+    whole, chunked = _unpurged(home, whole), _unpurged(home, chunked)
     for list_name, raw in home.blobs.read_many(list(chunked)):
         whole |= {digest: chunked[list_name] for digest, _ in decode_chunks(raw)}
     return whole
+
+
+def _unpurged(home: Home, names: dict[bytes, str]) -> dict[bytes, str]:
+    absent = names.keys() - home.catalog.packs.locate(list(names)).keys() if names else set()
+    purged = {name for name in absent if home.catalog.packs.purged(name)}
+    return {name: path for name, path in names.items() if name not in purged}
 
 
 def verify_version(home: Home, version: VersionRecord, *, progress: Progress | None = None) -> Verified:

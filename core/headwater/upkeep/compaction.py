@@ -1,0 +1,169 @@
+"""Compaction: sparse packs are written anew without their waste, small ones are merged.
+
+What is moved stays readable in its old place until collection takes that, so
+readers and writers notice nothing. Interrupted at any point, the next pass goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headwater.errors import ConflictError, HeadwaterError, IntegrityError
+from headwater.upkeep.epochs import caretaker
+from headwater.upkeep.liveness import Sketch, live_sketch
+from headwater.upkeep.relocation import relocate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from headwater.home import Home
+    from headwater.ports import Progress
+    from headwater.ports.care import Contents
+
+SPARSE = 0.60
+"""Packs with a smaller share of needed bytes are compacted (kopia calls its own `short` at the same share) …"""
+WORTH = 0.02
+"""… when all of them together free at least this share of what is stored (borg's second gate)."""
+SMALL = 1 << 20
+"""Packs under this size are merged …"""
+MERGE_FROM = 8
+"""… when there are so many of them: merging two or three at every pass would write the same bytes again and again."""
+BATCH_BLOBS = 100_000
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A pack to compact."""
+
+    pack_id: str
+    size: int
+    live: int
+    """Bytes that standing versions need, about."""
+    blobs: int
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """What compaction would do, and why (not)."""
+
+    packs: list[Candidate] = []
+    frees: int = 0
+    stored: int = 0
+    """Bytes of all packs looked at."""
+    why: str = ""
+
+
+class Compacted(msgspec.Struct, kw_only=True):
+    """What compaction did."""
+
+    packs: int = 0
+    new_packs: int = 0
+    copied_bytes: int = 0
+    frees: int = 0
+    """Bytes that collection can take now, about."""
+    why: str = ""
+
+
+def plan(home: Home, *, min_age_seconds: float = 86_400, progress: Progress | None = None) -> Plan:
+    """Find sparse and small packs. Reads every page of every standing version once.
+
+    Memory is 8 bytes per blob of the repository and 100 per pack found, whatever the sizes.
+
+    Raises:
+        IntegrityError: A page cannot be read: what it needs is unknown, so nothing is planned.
+        StorageError, AccessError
+    """
+    survey = caretaker(home).survey
+    capacity = survey.n_blobs()
+    live, seen = live_sketch(home, capacity, progress), Sketch(capacity)
+    found = Plan()
+    sparse: list[Candidate] = []
+    small: list[Candidate] = []
+    for pack in survey.contents(min_age_seconds=min_age_seconds):
+        candidate = _judge(pack, live, seen)
+        found.stored += pack.size
+        if not candidate.live and not caretaker(home).collector.pages_in(pack.pack_id):
+            continue  # collection takes it as it is
+        if candidate.live < SPARSE * pack.size:
+            sparse.append(candidate)
+        elif pack.size < SMALL:
+            small.append(candidate)
+    found.frees = sum(c.size - c.live for c in sparse)
+    worth = found.frees >= WORTH * found.stored and found.frees > 0
+    merge = len(small) + sum(c.size < SMALL for c in sparse) >= MERGE_FROM
+    found.packs = [*(sparse if worth else ()), *(small if merge else ())]
+    found.why = _why(sparse, small, worth=worth, merge=merge)
+    found.frees = found.frees if worth else 0
+    return found
+
+
+def _judge(pack: Contents, live: Sketch, seen: Sketch) -> Candidate:
+    """Packs come newest first: a copy in a newer pack is the one that counts."""
+    needed = sum(stored for name, stored in pack.blobs if name in live and seen.add(name))
+    return Candidate(pack.pack_id, pack.size, needed, len(pack.blobs))
+
+
+def _why(sparse: Sequence[Candidate], small: Sequence[Candidate], *, worth: bool, merge: bool) -> str:
+    said = []
+    if sparse:
+        gate = "" if worth else f", left: together they free less than {WORTH:.0%} of what is stored"
+        said.append(f"{len(sparse)} packs under {SPARSE:.0%} needed{gate}")
+    if small:
+        said.append(f"{len(small)} small packs" + (" to merge" if merge else f", left until there are {MERGE_FROM}"))
+    return "; ".join(said)
+
+
+def compact(home: Home, wanted: Plan, progress: Progress | None = None) -> Compacted:
+    """Move what is needed out of the planned packs; collection then condemns them like any other.
+
+    Raises:
+        StorageError, AccessError
+    """
+    packs = home.catalog.packs
+    done = Compacted(why=wanted.why)
+    if not wanted.packs:
+        return done
+    lease = packs.open_lease(f"{home.actor} compaction")
+    try:
+        for batch in _batches(sorted(wanted.packs, key=lambda c: c.pack_id)):
+            with contextlib.suppress(ConflictError):  # somebody took a pack meanwhile: the next pass looks again
+                _compact(home, lease, batch, done)
+            if progress:
+                progress("compact", done.packs, len(wanted.packs))
+    finally:
+        with contextlib.suppress(HeadwaterError):  # it lapses by itself
+            packs.close_lease(lease)
+    return done
+
+
+def _batches(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+    batch: list[Candidate] = []
+    blobs = 0
+    for candidate in candidates:
+        if batch and blobs + candidate.blobs > BATCH_BLOBS:
+            yield batch
+            batch, blobs = [], 0
+        batch.append(candidate)
+        blobs += candidate.blobs
+    if batch:
+        yield batch
+
+
+def _compact(home: Home, lease: str, batch: Sequence[Candidate], done: Compacted) -> None:
+    try:
+        moved = relocate(home, lease, [c.pack_id for c in batch])
+    except IntegrityError as error:
+        done.why += f"; a damaged pack was left alone: {error}"
+        return
+    collector = caretaker(home).collector
+    done.copied_bytes += moved.copied_bytes
+    done.new_packs += moved.new_packs
+    for candidate in batch:
+        groups: dict[frozenset[str], list[bytes]] = {}
+        for page, new in moved.pages[candidate.pack_id].items():
+            groups.setdefault(new, []).append(page)
+        for new, pages in groups.items():
+            collector.repoint(candidate.pack_id, new, pages)
+        done.packs += 1
+        done.frees += candidate.size - candidate.live
