@@ -15,7 +15,7 @@ logs what it declares; a `Host` says which run that is and who ends it.
 
 from headwater.connect import connect, default_repository
 from headwater.model.graph import label
-from headwater.model.naming import check_alias, parse_name
+from headwater.model.naming import check_alias, parse_name, quote_partition
 from headwater.model.records import Event, RunRecord, RunState, VersionRecord
 from headwater.model.values import mask, mask_text, to_plain
 from headwater.run import Run, RunSpec, open_run, run_id
@@ -36,7 +36,7 @@ from headwater.steps.declared import Log, Outputs, Use, read_outputs
 from headwater.steps.decorator import make_step
 from headwater.steps.inspection import Plan, outside_annotations, outside_signature, read_function
 from headwater.steps.scan import find_handles
-from headwater.steps.unrecorded import lenient
+from headwater.steps.unrecorded import Unrecorded, lenient
 
 __all__ = [
     "Call",
@@ -51,6 +51,7 @@ __all__ = [
     "RunRecord",
     "RunSpec",
     "RunState",
+    "Unrecorded",
     "Use",
     "VersionRecord",
     "begin",
@@ -77,6 +78,7 @@ __all__ = [
     "plain_of",
     "prefer",
     "publish_all",
+    "quote_partition",
     "read_function",
     "read_outputs",
     "run_as",

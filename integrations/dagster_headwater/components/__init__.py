@@ -1,0 +1,1 @@
+"""Components for `dg`: `type: dagster_headwater.components.HeadwaterComponent` in a `defs.yaml`."""
