@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from headwater.artifactinfo import ArtifactInfo
+from headwater.checking import CheckReport, check
 from headwater.errors import InvalidInputError, NotFoundError, StateError
 from headwater.lookup import find_version, instant
 from headwater.model.naming import Name, check_alias, parse_name
@@ -141,6 +142,22 @@ class Repository:
             aliases=tuple(aliases), tags=tuple(tags), draft=not publish, derived_from=version_ids(derived_from)
         )
         return Version(publish_artifact(self.home, artifact, options, progress)[0].version, self.home)
+
+    def check(
+        self, version: str | Version[Any], *, prefix: str = "", progress: Progress | None = None
+    ) -> CheckReport:
+        """Compare a version's references with the world, in bulk, before a job reads them.
+
+        Args:
+            version: A version, or the name of one.
+            prefix: Only references below this path.
+            progress: Told `check`, references done, and None.
+
+        Raises:
+            InvalidInputError, ArtifactNotFoundError, VersionNotFoundError, StateError
+        """
+        found = self.version(version) if isinstance(version, str) else version
+        return check(found, prefix=prefix, progress=progress)
 
     def publish_all(
         self, drafts: Sequence[Version[Any]], aliases: Mapping[str, Sequence[str]] | None = None

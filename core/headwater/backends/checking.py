@@ -13,9 +13,9 @@ from itertools import islice
 
 from headwater.backends.buckets import Address, Cloud, Seen
 from headwater.backends.proofs import contrast, describe, same
-from headwater.errors import AccessError, CredentialsError, InvalidInputError, NotFoundError
+from headwater.errors import AccessError, CredentialsError, InvalidInputError, NotFoundError, StorageError
 from headwater.model.manifest import Pin
-from headwater.ports import Checked
+from headwater.ports import Checked, outcome_of
 
 BATCH = 50_000
 """References compared at a time: bounds the memory."""
@@ -58,8 +58,8 @@ class _Group:
     def answers(self) -> list[Checked]:
         try:
             self._list()
-        except CredentialsError:
-            return [Checked(uri, "denied", "no credentials were found") for uri, _, _ in self._wanted]
+        except (CredentialsError, StorageError) as error:
+            return [Checked(uri, outcome_of(error), str(error)) for uri, _, _ in self._wanted]
         except AccessError:
             self._unlisted = {key for key, seen in self._seen.items() if not seen}
         except NotFoundError:
@@ -116,8 +116,8 @@ class _Group:
             return self._look_closer(pin, address, compare(uri, pin, seen))
         except NotFoundError:
             return self._look_closer(pin, address, Checked(uri, "missing", None))
-        except AccessError as error:
-            return Checked(uri, "denied", str(error))
+        except (AccessError, StorageError) as error:
+            return Checked(uri, outcome_of(error), str(error))
 
     def _look_closer(self, pin: Pin, address: Address, answer: Checked) -> Checked:
         """A listing may lack older versions, or the checksum that the pin has: ask before crying wolf."""

@@ -31,7 +31,7 @@ from headwater.errors import (
     StorageError,
 )
 from headwater.model.manifest import Pin
-from headwater.ports import Checked, Found
+from headwater.ports import Checked, Found, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -139,7 +139,7 @@ class FileSource:
         except (ReferenceMissingError, InvalidInputError) as error:
             return Checked(uri, "missing", str(error))
         except HeadwaterError as error:
-            return Checked(uri, "denied", str(error))
+            return Checked(uri, outcome_of(error), str(error))
         return Checked(uri, "same", None)
 
 

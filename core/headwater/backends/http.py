@@ -38,7 +38,7 @@ from headwater.errors import (
     StorageError,
 )
 from headwater.model.manifest import Pin
-from headwater.ports import Checked, Found
+from headwater.ports import Checked, Found, outcome_of
 
 CONNECTIONS = 32
 """Connections kept open per process."""
@@ -102,10 +102,10 @@ class HTTPSource:
                     yield _compare(uri, pin, _pin(answer))
             except NotFoundError:
                 yield Checked(uri, "missing", None)
-            except AccessError as error:
-                yield Checked(uri, "denied", str(error))
             except InvalidInputError as error:
                 yield Checked(uri, "missing", str(error))
+            except HeadwaterError as error:
+                yield Checked(uri, outcome_of(error), str(error))
 
     def _pieces(self, uri: str, pin: Pin, start: int, length: int | None) -> Iterator[bytes]:
         clean = without_secrets(uri)

@@ -10,15 +10,20 @@ from headwater.errors import ConflictError, FormatError, NotFoundError
 from headwater.ports import ObjectInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from typing_extensions import Buffer
 
 
 class MemoryStore:
-    """A dict behind a lock. Nothing outlives the process; a fork gets its own copy."""
+    """A dict behind a lock. Nothing outlives the process; a fork gets its own copy.
 
-    def __init__(self) -> None:
+    Args:
+        clock: What time it is, instead of this machine's clock; for tests.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
+        self._clock = clock or (lambda: datetime.now(UTC))
         self._objects: dict[str, tuple[bytes, datetime, int]] = {}
         self._writes = 0
         self._lock = threading.Lock()
@@ -70,5 +75,5 @@ class MemoryStore:
 
     def _write(self, key: str, data: bytes) -> int:
         self._writes += 1
-        self._objects[key] = (data, datetime.now(UTC), self._writes)
+        self._objects[key] = (data, self._clock(), self._writes)
         return self._writes

@@ -12,6 +12,7 @@ from headwater.cli.text import count
 from headwater.model.sizes import size_in_words
 
 if TYPE_CHECKING:
+    from headwater.checking import CheckReport
     from headwater.diff import Diff, LineageDiff
     from headwater.status import FolderStatus
 
@@ -83,6 +84,41 @@ def status(session: Session, name: str, folder: str, ignore: tuple[str, ...]) ->
     session.emit(document, lambda: _status(str(version), folder, found))
     if found:
         click.get_current_context().exit(DIFFERS)
+
+
+@click.command(cls=Verb)
+@click.argument("name", shell_complete=complete_name)
+@click.option("--prefix", default="", help="Only references below this path of the version.")
+@click.pass_obj
+def check(session: Session, name: str, prefix: str) -> None:
+    """Ask whether everything the version NAME points at is still as it was recorded; exit code 1 if not."""
+    with session.progress() as progress:
+        report = session.repository.check(name, prefix=prefix, progress=progress)
+    document = {
+        "version": report.version,
+        "ok": report.ok,
+        "references": report.n_references,
+        "counts": report.counts,
+        "drifts": [
+            {"path": d.path, "uri": d.uri, "outcome": d.outcome, "recorded": d.recorded, "found": d.found}
+            for d in report.drifts
+        ],
+    }
+    session.emit(document, lambda: _check(report))
+    if not report.ok:
+        click.get_current_context().exit(DIFFERS)
+
+
+def _check(report: CheckReport) -> str:
+    lines = [
+        _mark("?" if d.outcome == "unverified" else "-" if d.outcome == "missing" else "~", f"{d.outcome:<14} {d.uri}")
+        + (f"  ({clean(d.found)})" if d.found else "")
+        for d in report.drifts
+    ]
+    if not report.n_references:
+        return f"{report.version} points at nothing outside"
+    told = ", ".join(f"{n:,} {outcome}" for outcome, n in report.counts.items())
+    return "\n".join([*lines, f"{report.version}: {count(report.n_references, 'reference')}: {told}"])
 
 
 def _status(version: str, folder: str, found: FolderStatus) -> str:

@@ -20,9 +20,11 @@ from headwater.errors import (
     InvalidInputError,
     ReferenceChangedError,
     ReferenceMissingError,
+    StorageError,
 )
 from headwater.model.digest import Digest
 from headwater.model.manifest import ReferenceEntry, StoredEntry
+from headwater.ports import Outcome, outcome_of
 from headwater.sources import SOURCES, scheme_of
 from headwater.store.cache import copy_bytes
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from headwater.store.cache import FileCache
 
 References: TypeAlias = Literal["copy", "in-place", "skip"]
-Reason: TypeAlias = Literal["asked", "missing", "changed", "denied", "no-credentials", "unverified", "unavailable"]
+Reason: TypeAlias = Literal["asked"] | Outcome
 
 
 class Skipped(NamedTuple):
@@ -91,7 +93,7 @@ class BorrowedFiles:
         except Unreadable as refused:
             if not self._tolerant:
                 raise refused.error from None
-            return Skipped(entry.path, entry.uri, reason_of(refused.error), str(refused.error))
+            return Skipped(entry.path, entry.uri, outcome_of(refused.error), str(refused.error))
         return None
 
     def _copy(self, entry: ReferenceEntry) -> None:
@@ -232,23 +234,14 @@ def link_text(entry: ReferenceEntry) -> str:
         return disk.path_of(entry.uri)
 
 
-def reason_of(error: HeadwaterError) -> Reason:
-    """Why a reference was not brought, in one word."""
-    if isinstance(error, ReferenceMissingError):
-        return "missing"
-    if isinstance(error, ReferenceChangedError):
-        return "changed"
-    if isinstance(error, CredentialsError):
-        return "no-credentials"
-    if isinstance(error, AccessError):
-        return "denied"
-    return "unverified" if isinstance(error, InvalidInputError) else "unavailable"
-
-
 def _raise_outcome(entry: ReferenceEntry, outcome: str, found: str | None) -> None:
     if outcome == "missing":
         raise ReferenceMissingError(uri=entry.uri)
     if outcome == "changed":
         raise ReferenceChangedError(uri=entry.uri, pinned=entry.pin.checksum or entry.pin.modified, found=found)
+    if outcome == "no-credentials":
+        raise CredentialsError(what=f"no credentials were found for {entry.uri}", where=entry.uri)
     if outcome == "denied":
         raise AccessError(what=f"not allowed to read {entry.uri}", where=entry.uri)
+    if outcome == "unavailable":
+        raise StorageError(what=f"{entry.uri} cannot be asked: {found}", where=entry.uri, retryable=True)

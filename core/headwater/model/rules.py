@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from itertools import compress, islice, pairwise
 from operator import lt
 from typing import Final, NoReturn, TypeAlias
@@ -49,7 +49,9 @@ def check_columns(columns: Columns, paths: Sequence[str]) -> None:
     n_pointed = kinds.count(REFERENCE)
     n_stored = len(paths) - n_pointed
     lengths = (len(kinds), len(sizes), len(digests), kinds.count(STORED) + kinds.count(EXECUTABLE))
-    if lengths != (len(paths), len(paths), n_stored * SIZE, n_stored) or {n_pointed} != {len(column) for column in (uris, *pins)}:
+    pointed: tuple[Sized, ...] = (uris, *pins)
+    even = all(len(column) == n_pointed for column in pointed)
+    if lengths != (len(paths), len(paths), n_stored * SIZE, n_stored) or not even:
         raise InvalidInputError(what="the columns of a page do not fit together")
     _check_paths(text, paths)
     if not all(map(lt, paths, islice(paths, 1, None))):

@@ -14,7 +14,17 @@ from headwater.ports.facts import (
     RunCatalog,
     VersionCatalog,
 )
-from headwater.ports.outside import Checked, Codec, Found, ObjectInfo, ObjectStore, Progress, Source
+from headwater.ports.outside import (
+    Checked,
+    Codec,
+    Found,
+    ObjectInfo,
+    ObjectStore,
+    Outcome,
+    Progress,
+    Source,
+    outcome_of,
+)
 
 __all__ = [
     "Catalog",
@@ -26,9 +36,11 @@ __all__ = [
     "LineageCatalog",
     "ObjectInfo",
     "ObjectStore",
+    "Outcome",
     "PackCatalog",
     "Progress",
     "RunCatalog",
     "Source",
     "VersionCatalog",
+    "outcome_of",
 ]

@@ -7,6 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from headwater.errors import (
+    AccessError,
+    CredentialsError,
+    HeadwaterError,
+    InvalidInputError,
+    NotFoundError,
+    ReferenceChangedError,
+)
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -81,11 +90,28 @@ class Found(NamedTuple):
     pin: Pin
 
 
+Outcome: TypeAlias = Literal["same", "changed", "missing", "denied", "no-credentials", "unverified", "unavailable"]
+"""What became of one reference: `unavailable` where the source could not say, `unverified` if nothing is proved."""
+
+
+def outcome_of(error: HeadwaterError) -> Outcome:
+    """The word for why a reference could not be had."""
+    if isinstance(error, ReferenceChangedError):
+        return "changed"
+    if isinstance(error, CredentialsError):
+        return "no-credentials"
+    if isinstance(error, AccessError):
+        return "denied"
+    if isinstance(error, NotFoundError):
+        return "missing"
+    return "unverified" if isinstance(error, InvalidInputError) else "unavailable"
+
+
 class Checked(NamedTuple):
     """One reference compared with the world."""
 
     uri: str
-    outcome: Literal["same", "changed", "missing", "denied", "unverified"]
+    outcome: Outcome
     found: str | None
     """What is there instead, in words."""
 

@@ -301,7 +301,7 @@ class TestRights:
             page(site, etag='"a"'),
         ]
         answers = HTTPSource().check([(uri, Pin(etag='"a"')) for uri in asked])
-        assert [a.outcome for a in answers] == ["denied", "denied", "missing", "same"]
+        assert [a.outcome for a in answers] == ["no-credentials", "denied", "missing", "same"]
 
 
 def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:

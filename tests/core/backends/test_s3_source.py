@@ -183,7 +183,7 @@ class TestRights:
         use(monkeypatch, None)
         with pytest.raises(CredentialsError):
             list(S3Source().walk(plain.uri("a")))
-        assert [c.outcome for c in S3Source().check([(plain.uri("a"), Pin(etag='"x"'))])] == ["denied"]
+        assert [c.outcome for c in S3Source().check([(plain.uri("a"), Pin(etag='"x"'))])] == ["no-credentials"]
         use(monkeypatch, seaweed.OWNER)
         with pytest.raises(ReferenceMissingError) as missing:
             list(S3Source().walk("s3://no-such-bucket-at-all/a/"))
