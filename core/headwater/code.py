@@ -13,12 +13,15 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headwater.model.digest import Digest
 from headwater.model.values import mask_text
+
+if TYPE_CHECKING:
+    from headwater.home import Home
 
 MAX_CODE_FILE = 1024 * 1024
 """Largest file that `Run.log_code` takes, bytes."""
@@ -35,6 +38,22 @@ def describe_code() -> tuple[dict[str, Any], str]:
     The run keeps the packages' digest; the text is stored once per repository.
     """
     return dict(_git_facts(str(Path.cwd()))), _packages(tuple(sys.path))
+
+
+def capture(home: Home, what: Sequence[str]) -> dict[str, Any]:
+    """What a run records of its program: any of `code`, `diff`, `arguments`; packages are kept once per set of them."""
+    if not what:
+        return {}
+    facts, packages = describe_code()
+    environment = environment_key(packages)
+    if home.catalog.setting(environment) is None:
+        home.catalog.set_setting(environment, packages)
+    facts["environment"] = environment.removeprefix("environment:")
+    if "diff" in what:
+        facts["diff"] = working_diff(Path.cwd())
+    if "arguments" in what:
+        facts["arguments"] = program_arguments()
+    return facts
 
 
 @functools.lru_cache(maxsize=8)

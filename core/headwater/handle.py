@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from headwater.errors import StateError
+from headwater.errors import HeadwaterError, StateError
 from headwater.model.graph import label
 from headwater.model.naming import Name
 
@@ -29,6 +29,8 @@ class Hooks:
     """How a handle that arrived from elsewhere finds this process's repository."""
     on_read: Callable[[Any], None] | None = None
     """Told before bytes of a version are read, to notice reads without a use."""
+    keep: Callable[[Home, Any, Any, HeadwaterError], HeadwaterError] | None = None
+    """Told what could not be logged (repository, artifact, options, why), to keep it; gives the error to raise."""
 
 
 class Handle:

@@ -7,13 +7,15 @@ look-up and the commit, the catalog names it, and just those bytes are sent agai
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from headwater.errors import ArtifactNotFoundError, ConflictError, StateError
+from headwater.errors import AccessError, ArtifactNotFoundError, ConflictError, StateError, StorageError
+from headwater.handle import Hooks
 from headwater.model.naming import LATEST, Name, check_alias, check_part, check_partition, parse_name
-from headwater.model.records import Publication, Published, RunState
+from headwater.model.records import Publication, Published, RunRecord, RunState
 from headwater.model.values import to_object
 from headwater.store.ulids import new_ulid
 from headwater.upload import Uploaded, upload
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from headwater.artifact import Artifact
     from headwater.home import Home
     from headwater.ports import Progress
+
+Commit: TypeAlias = Callable[[Publication], Published]
 
 DEFAULT_TYPE = "dataset"
 ATTEMPTS = 5
@@ -40,6 +44,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     role: str | None = None
     run_id: str | None = None
     fence: int = 0
+    run: RunRecord | None = None
+    """The run as it is known here, for when the catalog cannot be asked."""
     derived_from: tuple[str, ...] | None = None
     draft: bool = False
     draft_ttl_seconds: int = 86_400
@@ -47,21 +53,43 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def publish(
-    home: Home, artifact: Artifact, options: Options, progress: Progress | None = None
+    home: Home, artifact: Artifact, options: Options, progress: Progress | None = None, *, commit: Commit | None = None
 ) -> tuple[Published, Uploaded]:
     """Make `artifact` a version (or draft), or find the equal one that is there. Atomic, idempotent, resumable.
+
+    When a team's repository stays out of reach, the content is kept in this machine's spool; the error then has
+    the facts `spool` (where) and `version_id`, and names the command that sends it.
+
+    Args:
+        home: Where.
+        artifact: What.
+        options: How.
+        progress: Told stage, bytes done, bytes in all.
+        commit: The transaction at the end; by default that of a version of its own.
 
     Raises:
         InvalidInputError: A name, alias, tag or fact that cannot be; a type other than the artifact's.
         StateError: The run has ended or was taken over.
         IntegrityError, StorageError, AccessError: The bytes could not be read or stored.
     """
+    try:
+        return _publish(home, artifact, options, progress, commit)
+    except (StorageError, AccessError) as error:
+        if commit is not None or Hooks.keep is None:
+            raise
+        raise Hooks.keep(home, artifact, options, error) from error
+
+
+def _publish(
+    home: Home, artifact: Artifact, options: Options, progress: Progress | None, commit: Commit | None
+) -> tuple[Published, Uploaded]:
     draft = _publication(home, artifact, options)
+    end = commit or home.catalog.versions.commit
     for attempt in range(ATTEMPTS):
         with home.leases.borrow() as lease:
             uploaded = upload(artifact, home, lease, progress=progress)
             try:
-                return home.catalog.versions.commit(_filled(draft, uploaded, lease)), uploaded
+                return end(_filled(draft, uploaded, lease)), uploaded
             except ConflictError as error:
                 if "lost_packs" not in error.facts or attempt == ATTEMPTS - 1:
                     raise

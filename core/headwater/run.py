@@ -16,21 +16,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import msgspec
 
 from headwater.artifact import Artifact
-from headwater.code import (
-    describe_code,
-    environment_key,
-    program_arguments,
-    tracked_files,
-    working_diff,
-)
+from headwater.code import capture, tracked_files
 from headwater.conversion import Naming, artifact_of
 from headwater.errors import InvalidInputError, StateError
 from headwater.handle import Hooks
 from headwater.heartbeat import heart
+from headwater.joined import Joined, Membership, join
 from headwater.lookup import find_version
 from headwater.model.records import RunOpening, RunState
-from headwater.model.values import mask, mask_text, to_object, to_plain
+from headwater.model.values import mask, mask_text, to_object
 from headwater.publishing import Options, publish, version_ids
+from headwater.runfacts import Facts
 from headwater.version import RunInfo, Version
 
 if TYPE_CHECKING:
@@ -103,7 +99,7 @@ def open_run(home: Home, spec: RunSpec) -> Run:
         parent=spec.parent or (inherited.id if inherited else None),
         config=mask(to_object(spec.config, "config")),
         links=dict(spec.links or {}),
-        code=_code(home, spec.capture),
+        code=capture(home, spec.capture),
         actor=home.actor,
         host=socket.gethostname(),
         pid=0 if spec.shared else os.getpid(),
@@ -116,44 +112,6 @@ def _next_attempt(home: Home, spec: RunSpec) -> int:
     if spec.key is None:
         return 1
     return max((r.attempt for r in home.catalog.runs.attempts(spec.key)), default=0) + 1
-
-
-def _code(home: Home, capture: Sequence[str]) -> dict[str, Any]:
-    if not capture:
-        return {}
-    facts, packages = describe_code()
-    environment = environment_key(packages)
-    if home.catalog.setting(environment) is None:
-        home.catalog.set_setting(environment, packages)
-    facts["environment"] = environment.removeprefix("environment:")
-    if "diff" in capture:
-        facts["diff"] = working_diff(Path.cwd())
-    if "arguments" in capture:
-        facts["arguments"] = program_arguments()
-    return facts
-
-
-class Facts(dict[str, Any]):
-    """A run's config or summary: a dict that remembers which keys were set since they were last sent."""
-
-    def __init__(self, values: Mapping[str, Any], where: str) -> None:
-        super().__init__(values)
-        self._where = where
-        self._changed: set[str] = set()
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        super().__setitem__(str(name), to_plain(value, f"{self._where}.{name}"))
-        self._changed.add(str(name))
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """As `dict.update`; every value becomes JSON."""
-        for name, value in dict(*args, **kwargs).items():
-            self[name] = value
-
-    def take_changed(self) -> dict[str, Any]:
-        """What was set since the last call."""
-        changed, self._changed = self._changed, set()
-        return {name: self[name] for name in sorted(changed) if name in self}
 
 
 class Run(RunInfo):
@@ -271,6 +229,7 @@ class Run(RunInfo):
             role=role,
             run_id=self.id,
             fence=self.record.fence,
+            run=self.record,
             derived_from=version_ids(derived_from),
             draft=not publish or self.drafts is not None,
             finish=finish,
@@ -290,6 +249,35 @@ class Run(RunInfo):
         version = Version[Any](publish(self.home, artifact, options, progress)[0].version, self.home)
         self._known.add(version.id)
         return version
+
+    def join_artifact(
+        self,
+        name: str,
+        *,
+        group: str | None = None,
+        expect_writers: int | None = None,
+        writer: str | None = None,
+        **describe: Any,
+    ) -> Joined:
+        """A version that several runs or processes make together; what is added here is this writer's part.
+
+        `finish()` of the result (or the end of its `with` block) hands the part in; the last of
+        `expect_writers` publishes the whole, once. `publish()` does it earlier.
+
+        Args:
+            name: The artifact.
+            group: Which writers belong together; the run's group by default.
+            expect_writers: How many parts make it whole; None: somebody calls `publish()`.
+            writer: Who this is among them; the run's key by default. Processes that share a run each need their own.
+            **describe: Of the part: `type`, `metadata`, `description`, `partition`, `aliases`, `tags`, `role`,
+                `derived_from`. The whole has all of them.
+
+        Raises:
+            InvalidInputError: No group, or a name that cannot be.
+            ConflictError: Others of the group expect another number of writers.
+        """
+        who = Membership(self.home, self.record, group or self.group, writer or self.key, expect_writers)
+        return join(who, name, describe)
 
     def log_code(
         self,

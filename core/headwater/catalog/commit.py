@@ -134,7 +134,7 @@ def _earlier_attempts(tx: Tx, artifact: int, p: Publication, run: Row | None) ->
 
 # --------------------------------------------------------------- a new version
 def _create(tx: Tx, p: Publication, artifact: Row, run: Row | None) -> int:
-    _prove(tx, p)
+    prove(tx, p)
     at = max(tx.now, artifact.updated_at)  # a clock that jumped back does not reorder an artifact's versions
     key = _insert_version(tx, p, artifact.id, run, at)
     facts.put(tx, "version_facts", key, [*facts.leaves("metadata", p.metadata), *facts.tag_leaves(sorted(set(p.tags)))])
@@ -236,7 +236,7 @@ def _was_here(tx: Tx, version: Row, alias: str) -> bool:
 
 
 # ---------------------------------------------------------------------- packs
-def _prove(tx: Tx, p: Publication) -> None:
+def prove(tx: Tx, p: Publication) -> None:
     """Check that every pack the version needs is live, and record page → packs and root → pages.
 
     Collectors cannot run between this check and our commit (`Database.write`).

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def publish(tx: Tx, uids: Sequence[str], aliases: Mapping[str, Sequence[str]], actor: str) -> list[Published]:
     """`VersionCatalog.publish`, inside a transaction. Artifacts are locked in the order of their keys."""
     _lock(tx, uids)
-    return [_one(tx, uid, aliases.get(uid, ()), actor) for uid in uids]
+    return [publish_one(tx, uid, aliases.get(uid, ()), actor) for uid in uids]
 
 
 def _lock(tx: Tx, uids: Sequence[str]) -> None:
@@ -37,7 +37,12 @@ def _lock(tx: Tx, uids: Sequence[str]) -> None:
         lock_artifact_row(tx, artifact)
 
 
-def _one(tx: Tx, uid: str, aliases: Sequence[str], actor: str) -> Published:
+def publish_one(tx: Tx, uid: str, aliases: Sequence[str], actor: str) -> Published:
+    """Publish one draft, whose artifact is locked; what is published stays as it is.
+
+    Raises:
+        StateError: It was discarded.
+    """
     row = tx.row(f"{STATE} WHERE v.uid = :uid", uid=uid)
     assert row is not None
     if row.state == "published":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from headwater.catalog.collection import Collector
 from headwater.catalog.engine import Database
 from headwater.catalog.events import Events
+from headwater.catalog.joins import Joins
 from headwater.catalog.lineage import Lineage
 from headwater.catalog.migrate import check_readable, make_schema
 from headwater.catalog.packs import Packs
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from headwater.catalog.engine import Tx
     from headwater.ports import CollectorCatalog, EventCatalog, LineageCatalog, PackCatalog, RunCatalog, VersionCatalog
     from headwater.ports.care import RepairCatalog, SurveyCatalog
+    from headwater.ports.joining import JoinCatalog
 
 
 class SqlCatalog:
@@ -46,6 +48,7 @@ class SqlCatalog:
         self._collector = Collector(database)
         self._survey = Survey(database)
         self._repairs = Repairs(database)
+        self._joins = Joins(database)
 
     def __repr__(self) -> str:
         return f"SqlCatalog({self.database.where!r})"
@@ -88,6 +91,11 @@ class SqlCatalog:
     def repairs(self) -> RepairCatalog:
         """What upkeep mends."""
         return self._repairs
+
+    @property
+    def joins(self) -> JoinCatalog:
+        """Drafts that several writers extend."""
+        return self._joins
 
     def setting(self, key: str) -> str | None:
         return self.database.read(lambda tx: _setting(tx, key))

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest migration; what `create` makes."""
 WRITER = 1
 """What this code writes; a catalog whose `min_writer` is higher refuses its commits."""
@@ -185,6 +185,17 @@ group_names = Table(
     "group_names", metadata, Column("grp", _TEXT, primary_key=True), _part("artifact", "artifacts"),
     Column("selector", _TEXT, primary_key=True), _link("version", "versions"), _text("how"),
     Index(None, "version"), sqlite_with_rowid=False,
+)  # fmt: skip
+
+joins = Table(
+    "joins", metadata, _id(), _link("artifact", "artifacts"), _text("grp"), _link("version", "versions"),
+    _maybe_int("expected"), _int("revision", 0), UniqueConstraint("artifact", "grp"), Index(None, "version"),
+)  # fmt: skip
+
+join_parts = Table(
+    "join_parts", metadata, _part("joint", "joins"), Column("writer", _TEXT, primary_key=True),
+    _link("version", "versions"), _int("attempt"), _int("fence"), _int("at"), Index(None, "version"),
+    sqlite_with_rowid=False,
 )  # fmt: skip
 
 events = Table(
