@@ -46,7 +46,7 @@ def task_ended(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> No
         return
     if state.name == "Cached":
         _cached(task, task_run, state)
-    elif not hasattr(task, "__headwater_step__"):
+    elif not hasattr(task, "ends_its_runs"):
         end: RunState = "finished" if state.is_completed() else "failed"
         _close(task_key(task_run), end, attempt_of(task_run), None if end == "finished" else state.message)
     pages.show_task_run(task_run)
@@ -99,9 +99,10 @@ def flow_running(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
     settings()
     if tracking() == "off":
         return
-    if attempt_of(flow_run) > 1:
-        _close(flow_key(flow_run.id), "failed", attempt_of(flow_run) - 1, "the flow was tried again")
-    join(of_flow_run(flow, flow_run))
+    before = flow_run.run_count  # Prefect counts this attempt when its hooks have run
+    if before > 0:
+        _close(flow_key(flow_run.id), "failed", before, "the flow was tried again")
+    join(of_flow_run(flow, flow_run, before + 1))
 
 
 def flow_completed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001

@@ -89,14 +89,15 @@ def of_task_run(task: Task[..., Any], task_run: TaskRun, config: Mapping[str, An
     )
 
 
-def of_flow_run(flow: Flow[..., Any], flow_run: FlowRun) -> RunIdentity:
-    """The identity of this attempt of a flow run."""
+def of_flow_run(flow: Flow[..., Any], flow_run: FlowRun, attempt: int | None = None) -> RunIdentity:
+    """The identity of an attempt of a flow run; by default the one it is at."""
     settings()
+    attempt = attempt or attempt_of(flow_run)
     return RunIdentity(
         key=flow_key(flow_run.id),
-        attempt=attempt_of(flow_run),
+        attempt=attempt,
         group=str(flow_run.id),
-        parent=_parent_of_flow(flow_run),
+        parent=_parent_of_flow(flow_run, attempt),
         config=flow_run.parameters,
         links=_links("flow-run", flow_run.id),
         name=flow.name,
@@ -129,14 +130,17 @@ def known_flow_run(flow_run_id: str, attempt: int) -> str | None:
     return _flow_runs[asked]
 
 
-def _parent_of_flow(flow_run: FlowRun) -> str | None:
-    """Of a sub-flow: the task or flow that called it. Prefect's hooks see the caller's context."""
+def _parent_of_flow(flow_run: FlowRun, attempt: int) -> str | None:
+    """Of a sub-flow: the task or flow that called it. Prefect's hooks see the caller's context, at the first attempt."""
     around = surrounding_run()
     if around is not None:
         return around.id
     outer = FlowRunContext.get()
-    if outer is None or outer.flow_run is None or outer.flow_run.id == flow_run.id:
+    if outer is None or outer.flow_run is None:
         return None
+    if outer.flow_run.id == flow_run.id:
+        first = known_flow_run(str(flow_run.id), 1) if attempt > 1 else None
+        return default_repository().run(first).parent if first else None
     return known_flow_run(str(outer.flow_run.id), attempt_of(outer.flow_run))
 
 

@@ -31,6 +31,8 @@ from prefect_headwater.identity import of_task_run
 P = ParamSpec("P")
 R = TypeVar("R")
 _SAME: Any = object()
+CLOCK_SLACK = 0.25
+"""Prefect's clock of a timeout starts before ours, seconds."""
 
 
 class StepTask(Task[P, R]):
@@ -46,6 +48,8 @@ class StepTask(Task[P, R]):
     Raises:
         InvalidInputError: Not a function, a task already, or a name that cannot be one.
     """
+
+    ends_its_runs = True
 
     def __init__(
         self, fn: Any, *, log: Any = None, project: str | None = None, asset: bool = False, **options: Any
@@ -142,8 +146,8 @@ def _state_after(timeout: float | None) -> Callable[[BaseException], RunState]:
     def after(error: BaseException) -> RunState:
         if isinstance(error, TerminationSignal):
             return "cancelled"
-        if timeout is not None and time.monotonic() - begun >= timeout:
-            return "failed"  # an async body only sees that it is cancelled
+        if timeout is not None and time.monotonic() - begun >= timeout - CLOCK_SLACK:
+            return "failed"  # the body only sees that it is cancelled
         return state_after(error)
 
     return after

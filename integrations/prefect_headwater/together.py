@@ -147,15 +147,16 @@ class Sent(Held):
 
 
 def _outermost() -> BaseTransaction | None:
-    """The transaction that will commit what the caller logs, unless that is the task's own."""
-    transaction = get_transaction()
-    if transaction is None:
-        return None
-    outer = transaction if TaskRunContext.get() is None else None
-    parent = transaction.get_parent()
-    while parent is not None and parent.commit_mode != CommitMode.EAGER:
-        outer, parent = parent, parent.get_parent()
+    """The user's transaction that will commit what the caller logs. Every task run has one too: those do not count."""
+    outer, transaction = None, get_transaction()
+    while transaction is not None and transaction.commit_mode != CommitMode.EAGER:
+        outer = outer if _is_of_task_run(transaction) else transaction
+        transaction = transaction.get_parent()
     return outer
+
+
+def _is_of_task_run(transaction: BaseTransaction) -> bool:
+    return transaction.store is not None and "task_run_id" in (getattr(transaction.logger, "extra", None) or {})
 
 
 def _of(transaction: BaseTransaction) -> Held:

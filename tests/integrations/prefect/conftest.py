@@ -1,0 +1,44 @@
+"""One Prefect server for all fast tests, and a repository of its own for each."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Prefect reads these when it is imported.
+os.environ.update(
+    PREFECT_HOME=tempfile.mkdtemp(prefix="prefect-home-"),
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    DO_NOT_TRACK="1",
+    PREFECT_LOGGING_LEVEL="WARNING",
+)
+
+import pytest
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
+
+import headwater as hw
+from prefect_headwater import settings
+
+
+@pytest.fixture(scope="session")
+def harness() -> Iterator[None]:
+    """An ephemeral server; without heartbeats, for whose thread every sync flow would wait a second."""
+    with (
+        prefect_test_harness(server_startup_timeout=90),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
+        yield
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hw.Repository]:
+    """The default repository of this process and of the processes it starts."""
+    monkeypatch.setenv("HEADWATER_URL", str(tmp_path / "repository"))
+    monkeypatch.setenv("HEADWATER_PROJECT", "vision")
+    settings.forget()
+    with hw.connect() as repository:
+        yield repository
+    settings.forget()

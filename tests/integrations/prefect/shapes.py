@@ -1,0 +1,45 @@
+"""Steps that other processes import by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from prefect import task
+
+import headwater as hw
+from prefect_headwater import step
+
+
+@step(log="raw")
+def load(seed: int = 1) -> str:
+    return f"raw{seed}"
+
+
+@step(log="part")
+def part(raw: str, item: int) -> str:
+    return f"part{item}({raw})"
+
+
+@step(log="merged")
+def merge(parts: list[hw.Version[str]]) -> str:
+    return "+".join(sorted(version.load() for version in parts))
+
+
+@step(log="pid")
+def process_id() -> int:
+    return os.getpid()
+
+
+@step(log="fragile", retries=1)
+def fails_once(marker: str) -> str:
+    hw.log("checkpoint", "half")
+    if not Path(marker).exists():
+        Path(marker).touch()
+        raise ValueError("the first attempt fails")
+    return "whole"
+
+
+@task
+def plain(raw: hw.Version[str]) -> hw.Version[str]:
+    return hw.log("plain", hw.use(raw).load() + "!")
