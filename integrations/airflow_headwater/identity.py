@@ -1,0 +1,113 @@
+"""Which run is a task, and which its DAG run: from Airflow's ids alone, so that every process finds the same.
+
+airflow:<dag>/<run>/<task>/<map index>     a task instance; its tries are the attempts
+airflow:<dag>/<run>                        the DAG run: the group, and the parent of its tasks
+airflow@<instance>:…                       with `[headwater] instance`, where Airflows share a repository
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from airflow_headwater.compat import option, redact
+from headwater import HeadwaterError
+from headwater.adapter import Run, RunIdentity, RunSpec, default_home, mask, open_run, plain_of, run_id
+
+TEST_RUN = "__airflow_temporary_run_"
+"""How the run ids of `airflow tasks test` begin."""
+
+
+def group_key(dag_id: str, run: str) -> str:
+    """The key of a DAG run, which is also the group of its tasks."""
+    instance = option("instance")
+    return f"airflow{'@' if instance else ''}{instance}:{dag_id}/{run}"
+
+
+def task_key(ti: Any) -> str:
+    """The key of a task instance, of whatever class Airflow has for it there."""
+    index = -1 if ti.map_index is None else ti.map_index
+    return f"{group_key(ti.dag_id, ti.run_id)}/{ti.task_id}/{index}"
+
+
+def attempt_of(ti: Any) -> int:
+    """The try; `airflow tasks test` says 0."""
+    return max(1, int(ti.try_number or 0))
+
+
+def identity_of(context: dict[str, Any], project: str | None = None) -> RunIdentity:
+    """The execution that a task's context describes; asks nobody."""
+    ti = context["ti"]
+    group = group_key(ti.dag_id, ti.run_id)
+    link = getattr(ti, "log_url", None)
+    return RunIdentity(
+        key=task_key(ti),
+        attempt=attempt_of(ti),
+        group=group,
+        parent=run_id(default_home().repository_id, group, 1),
+        config=config_of(context),
+        links={"airflow": str(link)} if link else {},
+        name=ti.task_id,
+        project=project,
+    )
+
+
+def config_of(context: dict[str, Any]) -> dict[str, Any]:
+    """What the DAG run was told: dates, conf, params and kind of run, without secrets."""
+    dag_run, ti = context.get("dag_run"), context["ti"]
+    version = getattr(ti, "dag_version_id", None)
+    bundle = getattr(ti, "bundle_instance", None)
+    dates = ("logical_date", "data_interval_start", "data_interval_end")
+    airflow = {
+        **{name: _text(context.get(name) or getattr(dag_run, name, None)) for name in dates},
+        "run_type": _text(getattr(dag_run, "run_type", None)),
+        "clear_number": getattr(dag_run, "clear_number", None),
+        "partition_key": getattr(dag_run, "partition_key", None),
+        "map_index": ti.map_index,
+        "dag_version": None if version is None else str(version),
+        "bundle": getattr(bundle, "name", None),
+        "bundle_version": getattr(bundle, "version", None),
+    }
+    told = {"conf": dict(getattr(dag_run, "conf", None) or {}), "params": dict(context.get("params") or {})}
+    shown = {"airflow": {name: value for name, value in airflow.items() if value is not None}}
+    shown |= {name: plain_of(values) for name, values in told.items() if values}
+    return dict(mask(redact(shown)))
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return value.isoformat() if isinstance(value, date) else str(getattr(value, "value", value))
+
+
+def open_dag_run(context: dict[str, Any], project: str | None = None) -> Run | None:
+    """The run of the DAG run, opened by whichever of its tasks comes first, and shared by all.
+
+    None where it has ended already, as when a task of a finished DAG run is cleared by itself.
+    """
+    ti, dag_run = context["ti"], context.get("dag_run")
+    spec = RunSpec(
+        name=ti.dag_id,
+        project=project,
+        key=group_key(ti.dag_id, ti.run_id),
+        attempt=1,
+        group=group_key(ti.dag_id, ti.run_id),
+        config=config_of({**context, "ti": _WithoutTask(ti)}),
+        shared=True,
+        resume=bool(getattr(dag_run, "clear_number", 0)) or attempt_of(ti) > 1,
+        capture=(),
+    )
+    try:
+        return open_run(default_home(), spec)
+    except HeadwaterError:
+        return None
+
+
+class _WithoutTask:
+    """A task instance as its DAG run sees it."""
+
+    map_index = None
+
+    def __init__(self, ti: Any) -> None:
+        self.dag_version_id = getattr(ti, "dag_version_id", None)
+        self.bundle_instance = getattr(ti, "bundle_instance", None)

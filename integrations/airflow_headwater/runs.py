@@ -1,0 +1,207 @@
+"""When a task's run begins and how it ends: inside `execute`, else by listener, next try or sweep."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from airflow_headwater import connection
+from airflow_headwater.assets import announce
+from airflow_headwater.compat import current_context, option, pauses, skips, successes
+from airflow_headwater.identity import attempt_of, group_key, identity_of, open_dag_run, task_key
+from headwater import HeadwaterError
+from headwater.adapter import (
+    Hosted,
+    Plan,
+    Run,
+    RunIdentity,
+    RunState,
+    default_repository,
+    join,
+    lenient,
+    run_as,
+    state_after,
+    surrounding_run,
+    to_environment,
+    tracking,
+)
+
+log = logging.getLogger("airflow.task.headwater")
+BACKEND = "airflow_headwater.xcom.HeadwaterXComBackend"
+
+
+def ambient() -> RunIdentity | None:
+    """For `headwater.ambient`: the task that this process is in, about to use or log something."""
+    context = current_context()
+    return None if context is None else _enter(context, None)
+
+
+def join_task(context: dict[str, Any], project: str | None = None, config: Mapping[str, Any] | None = None) -> Run:
+    """The run of this task's try, opened or found again, with that of its DAG run above it.
+
+    Raises:
+        StateError: That try has ended already.
+        HeadwaterError: The repository cannot be reached.
+    """
+    identity = _enter(context, project)
+    return join(_with(identity, config={**identity.config, **(config or {})}))
+
+
+def _enter(context: dict[str, Any], project: str | None) -> RunIdentity:
+    connection.apply(getattr(context["task"], "headwater_conn_id", None))
+    identity = identity_of(context, project or getattr(context["task"], "project", None))
+    if _opened.get("key") != _name(identity):
+        open_dag_run(context, identity.project)
+        log.info("recorded: headwater run show '%s'", identity.key)
+        _opened["key"] = _name(identity)
+    return identity
+
+
+_opened: dict[str, str] = {}
+"""Of the task this process is at: what is opened already, so that it is said and done once."""
+
+
+def _name(identity: RunIdentity) -> str:
+    return f"{os.getpid()} {identity.key} {identity.attempt}"
+
+
+def _with(identity: RunIdentity, **changes: Any) -> RunIdentity:
+    fields = {name: getattr(identity, name) for name in RunIdentity.__dataclass_fields__}
+    return RunIdentity(**{**fields, **changes})
+
+
+def is_open(context: Mapping[str, Any]) -> bool:
+    """Whether this process has opened the run of this task's try."""
+    ti = context["ti"]
+    return _opened.get("key") == f"{os.getpid()} {task_key(ti)} {attempt_of(ti)}"
+
+
+class Recording:
+    """One `execute`: its run is joined when something is to be recorded, and ended with the block.
+
+    Attributes:
+        run: The run; None until it is joined.
+    """
+
+    def __init__(self, context: dict[str, Any], project: str | None = None, conn_id: str | None = None) -> None:
+        self.context, self.project = context, project
+        self.run: Run | None = None
+        if conn_id is not None or tracking() != "off":
+            connection.apply(conn_id)
+
+    def join(self, config: Mapping[str, Any] | None = None) -> Run:
+        """The run of this try."""
+        self.run = join_task(self.context, self.project, config)
+        return self.run
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Inside the block `hw.use` and `hw.log` are this run's, whatever else is around."""
+        with run_as(identity_of(self.context, self.project)):
+            yield
+
+    def host(self, plan: Plan, config: Mapping[str, Any]) -> Hosted:  # noqa: ARG002 - a Host's signature
+        """For the core's steps: this try's run records the call, this block ends it."""
+        outer = surrounding_run()
+        if outer is not None:
+            return Hosted(run=outer, owns=False)
+        return Hosted(run=self.join(config), owns=False)
+
+
+@contextmanager
+def recording(context: dict[str, Any], project: str | None = None, conn_id: str | None = None) -> Iterator[Recording]:
+    """The body of an operator's `execute`; ends the run as the block ends, unless the task goes on later."""
+    made = Recording(context, project, conn_id)
+    try:
+        yield made
+    except successes():
+        end(made.run, "finished")
+        raise
+    except BaseException as error:
+        if not isinstance(error, pauses()):
+            end(made.run, state_of(error), error)
+        raise
+    succeeded(context)
+    if made.run is not None and option("xcom_backend", section="core") != BACKEND:
+        _finish(made.run)
+
+
+def _finish(run: Run) -> None:
+    _opened.clear()
+    try:
+        run.finish("finished")
+    except HeadwaterError as error:
+        if not lenient(error):
+            raise
+
+
+def when_done(context: Mapping[str, Any], then: Callable[[], object]) -> None:
+    """Call this when the task's `execute` has succeeded, before Airflow hears of it."""
+    _then.setdefault(task_key(context["ti"]), []).append(then)
+
+
+_then: dict[str, list[Callable[[], object]]] = {}
+
+
+def succeeded(context: dict[str, Any]) -> None:
+    """After a successful `execute`: acknowledge what was taken, tell Airflow's assets which versions were logged."""
+    for then in _then.pop(task_key(context["ti"]), []):
+        then()
+    if is_open(context):
+        announce(context, join_task(context))
+
+
+def state_of(error: BaseException | None) -> RunState:
+    """How a run ended that this exception left."""
+    if error is None:
+        return "failed"
+    return "skipped" if isinstance(error, skips()) else state_after(error)
+
+
+def end(run: Run | None, state: RunState, error: BaseException | str | None = None) -> None:
+    """End a run whose task has failed already; never raises, as the task's own error must be seen."""
+    if run is None or run.state != "running":
+        return
+    try:
+        run.finish(state, error)
+    except Exception as second:  # noqa: BLE001 - as said
+        log.warning("the end of run %s could not be recorded: %s", run.id, second)
+
+
+def close_task(ti: Any, state: RunState, error: BaseException | str | None = None) -> None:
+    """End the run of a task instance from whatever process hears of it; nothing if none was opened."""
+    try:
+        default_repository().close_run(task_key(ti), state, attempt=attempt_of(ti), error=error)
+    except HeadwaterError as second:  # it ended inside execute already, or the repository cannot be had now
+        log.debug("run of %s not closed: %s", task_key(ti), second)
+
+
+def close_dag_run(dag_id: str, run: str, state: RunState) -> None:
+    """End the run of a DAG run, and as `lost` whatever of its tasks still seems to run."""
+    repo, group = default_repository(), group_key(dag_id, run)
+    try:
+        repo.close_run(group, state)
+    except HeadwaterError as second:
+        log.debug("run of %s not closed: %s", group, second)
+    repo.close_group(group, "lost", error="its DAG run has ended")
+
+
+def complete_sequences(task: Any) -> None:
+    """Fetch what mapped tasks returned, so that the handles in it are seen and recorded: Airflow passes it lazily."""
+    args, kwargs = getattr(task, "op_args", ()), getattr(task, "op_kwargs", {})
+    if any(_is_lazy(value) for value in (*args, *kwargs.values())):
+        task.op_args = [list(value) if _is_lazy(value) else value for value in args]
+        task.op_kwargs = {name: list(value) if _is_lazy(value) else value for name, value in kwargs.items()}
+
+
+def _is_lazy(value: Any) -> bool:
+    return type(value).__name__ == "LazyXComSequence"
+
+
+def environment(context: dict[str, Any]) -> dict[str, str]:
+    """What the programs that this task starts find, so that `hw.use`, `hw.log` and the command join its run."""
+    connection.apply()
+    return {"HEADWATER_RUN": to_environment(identity_of(context)), **connection.for_children()}
