@@ -287,8 +287,12 @@ class Version(Handle, Generic[T]):
         return self._closure("downstream", depth, all_edges=all_edges)
 
     def _closure(self, direction: Direction, depth: int | None, *, all_edges: bool) -> Graph:
-        record = self.home.catalog.lineage.closure([self.id], direction, depth=depth, all_edges=all_edges)
-        return Graph(record, (self.id,), direction)
+        lineage = self.home.catalog.lineage
+        reached = lineage.closure([self.id], direction, depth=depth, all_edges=all_edges)
+        return Graph(
+            reached, (self.id,), direction,
+            edges=lambda: lineage.edges(reached, direction, all_edges=all_edges), nodes=lineage.nodes,
+        )  # fmt: skip
 
     # -- inside ------------------------------------------------------------------
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headwater.errors import ConflictError, InvalidInputError, RunNotFoundError, StateError
-from headwater.model.records import Query
+from headwater.model.records import EdgeRecord, Query
 from tests.contracts.catalog_world import Clock, World
 
 
@@ -162,15 +162,20 @@ class RunContract:
             ids.append(world.commit(f"v{step}", "x", run=run, role="out", finish="finished").version.id)
             runs.append(run.id)
         world.catalog.versions.delete(ids[2], delete_aliases=False, actor="ann")
-        up, down = (world.catalog.lineage.closure([ids[i]], d) for i, d in ((4, "upstream"), (0, "downstream")))
-        assert {v.id for v in up.versions} == {v.id for v in down.versions} == set(ids)
-        assert {r.id for r in up.runs} == {r.id for r in down.runs} == set(runs)
-        assert set(up.uses) == {(r, v, "in") for r, v in zip(runs, ids)}
-        assert set(up.logs) == {(r, v, "out", "created") for r, v in zip(runs, ids[1:])}
-        assert set(up.derivations) == set(zip(ids[1:], ids))
-        near = world.catalog.lineage.closure([ids[4]], "upstream", depth=1)
-        assert {v.id for v in near.versions} == {ids[4], ids[3]}
-        assert len(world.catalog.lineage.closure([ids[4]], "upstream", limit=3).versions) == 3
+        lineage = world.catalog.lineage
+        for start, direction in ((4, "upstream"), (0, "downstream")):
+            reached = lineage.closure([ids[start]], direction)
+            assert sorted(reached) == sorted(ids)
+            edges = lineage.edges(reached, direction)
+            assert edges.uses == tuple(sorted((r, v, "in") for r, v in zip(runs, ids)))
+            assert edges.logs == tuple(sorted((r, v, "out", "created") for r, v in zip(runs, ids[1:])))
+            assert edges.derivations == tuple(sorted(zip(ids[1:], ids)))
+        assert set(lineage.closure([ids[4]], "upstream", depth=1)) == {ids[4], ids[3]}
+        assert len(lineage.closure([ids[4]], "upstream", limit=3)) == 3
+        nodes = lineage.nodes([*ids, "unknown"], runs[:1])
+        assert [{n.id for n in some} for some in nodes] == [set(ids), {runs[0]}]
+        assert {v.state for v in nodes[0] if v.id == ids[2]} == {"deleted"}
+        assert lineage.edges([ids[1]], "upstream") == EdgeRecord(logs=((runs[0], ids[1], "out", "created"),))
         assert [r.id for r, _ in world.catalog.runs.users(ids[0], Query())] == [runs[0]]
         assert [(r.id, role, kind) for r, role, kind in world.catalog.runs.loggers(ids[1])] == [
             (runs[0], "out", "created")
@@ -183,9 +188,9 @@ class RunContract:
         world.catalog.runs.record_uses(run.id, [(other.id, None, "other")])
         world.commit("a", "one", run=run)
         closure = world.catalog.lineage.closure
-        assert {v.id for v in closure([made.id], "upstream").versions} == {made.id}
-        assert {v.id for v in closure([made.id], "upstream", all_edges=True).versions} == {made.id, other.id}
-        assert {v.id for v in closure([other.id], "downstream", all_edges=True).versions} == {made.id, other.id}
+        assert set(closure([made.id], "upstream")) == {made.id}
+        assert set(closure([made.id], "upstream", all_edges=True)) == {made.id, other.id}
+        assert set(closure([other.id], "downstream", all_edges=True)) == {made.id, other.id}
 
     # -------------------------------------------------------------------- feed
     def test_the_feed_tells_what_happened_in_order_and_remembers_its_readers(self, world: World):

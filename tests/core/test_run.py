@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import warnings
 
 import pytest
@@ -45,6 +46,8 @@ def test_lineage_is_transitive_and_draws_itself(repo):
     up = model.upstream()
     assert set(up.versions) == {raw.id, table.id, model.id}
     assert set(up.runs) == {clean.id, train.id}
+    assert (len(up), raw in up, "unknown" in up) == (3, True, False)
+    assert pickle.loads(pickle.dumps(up)).to_json() == up.to_json()
     assert set(raw.downstream().versions) == {raw.id, table.id, model.id}
     assert set(model.upstream(depth=1).versions) == {table.id, model.id}
     assert up.to_dot().startswith("digraph")
@@ -220,7 +223,10 @@ def test_the_best_run_of_a_sweep_is_one_call(repo):
     [best] = repo.runs(group="sweep", order="-summary.val_acc", limit=1)
     assert best.summary["val_acc"] == 0.9
     assert best.logged_artifacts()[0].number == 1
-    assert [r.summary["val_acc"] for r in repo.runs(where=["summary.val_acc>=0.4"], order="summary.val_acc")] == [0.5, 0.9]
+    assert [r.summary["val_acc"] for r in repo.runs(where=["summary.val_acc>=0.4"], order="summary.val_acc")] == [
+        0.5,
+        0.9,
+    ]
 
 
 def test_pinned_names_mean_what_a_run_used(repo, tmp_path):

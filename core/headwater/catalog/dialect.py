@@ -6,6 +6,7 @@ recursive queries, partial indexes.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -99,6 +100,8 @@ class SQLite:
         """Nothing: there is one writer at a time."""
 
     def having(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
+        if not isinstance(values[0], bytes):  # of which JSON has none
+            return f"{column} IN (SELECT value FROM json_each(:in_all))", {"in_all": json.dumps(list(values))}
         # Padded to a power of two: ten statements are compiled and cached, not one for every length.
         padded = list(values) + [values[-1]] * ((1 << (len(values) - 1).bit_length()) - len(values))
         marks = {f"in_{i}": value for i, value in enumerate(padded)}

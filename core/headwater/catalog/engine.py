@@ -100,13 +100,18 @@ class Tx:
         if rows:
             self.conn.execute(_sql(statement), rows)
 
+    def tuples(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        """As `rows`, past SQLAlchemy's rows: three times faster where there are very many."""
+        result = self.conn.execute(_sql(statement), values)
+        found = result.cursor.fetchall()
+        result.close()
+        return list(found)
+
     def rows_having(self, statement: str, column: str, members: Sequence[Any], **values: Any) -> Iterator[Row]:
         """Plain tuples of `statement`, whose `{having}` restricts `column` to `members`, however many they are."""
         for start in range(0, len(members), SLICE):
             having, marks = self.dialect.having(column, members[start : start + SLICE])
-            result = self.conn.execute(_sql(statement.replace("{having}", having)), values | marks)
-            yield from result.cursor.fetchall()  # past SQLAlchemy's rows: three times faster for a lineage
-            result.close()
+            yield from self.tuples(statement.replace("{having}", having), **values, **marks)
 
 
 class Database:

@@ -6,13 +6,15 @@ and `to_svg` give the same graph to programs, Graphviz, Markdown and people.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from headwater.model.records import Direction, GraphRecord, RunRecord, VersionRecord
+from headwater.model.records import Direction, EdgeRecord, LogKind, RunRecord, VersionRecord
 
 
 def label(version: VersionRecord) -> str:
@@ -24,35 +26,77 @@ def label(version: VersionRecord) -> str:
 class Graph:
     """A lineage graph around one or more versions; immutable.
 
+    Which versions are in it is known from the start; edges and records are asked for when first looked at,
+    all of a kind at once.
+
     Attributes:
-        versions: Version id → record.
-        runs: Run id → record.
-        uses: (run id, version id, role), sorted.
-        logs: (run id, version id, role, kind), sorted.
-        derivations: (version id, id of a version it derives from), sorted.
+        ids: Of its versions, sorted.
         roots: Ids of the versions that were asked about.
+        direction: From the roots, `upstream` or `downstream`.
     """
 
-    def __init__(self, record: GraphRecord, roots: tuple[str, ...], direction: Direction) -> None:
-        self.versions = {v.id: v for v in sorted(record.versions, key=lambda v: v.id)}
-        self.runs = {r.id: r for r in sorted(record.runs, key=lambda r: (r.started_at, r.id))}
-        self.uses = tuple(sorted(record.uses, key=repr))
-        self.logs = tuple(sorted(record.logs, key=repr))
-        self.derivations = tuple(sorted(record.derivations))
+    def __init__(
+        self,
+        ids: Iterable[str],
+        roots: tuple[str, ...],
+        direction: Direction,
+        *,
+        edges: Callable[[], EdgeRecord],
+        nodes: Callable[[Sequence[str], Sequence[str]], tuple[Sequence[VersionRecord], Sequence[RunRecord]]],
+    ) -> None:
+        """`edges()` gives the edges among the versions, `nodes(version ids, run ids)` records in any order."""
+        self.ids = tuple(sorted(ids))
         self.roots = roots
         self.direction = direction
+        self._ask_edges, self._ask_nodes = edges, nodes
+
+    @cached_property
+    def versions(self) -> dict[str, VersionRecord]:
+        """Version id → record, sorted by id."""
+        versions, _ = self._ask_nodes(self.ids, ())
+        return {v.id: v for v in sorted(versions, key=lambda v: v.id)}
+
+    @cached_property
+    def runs(self) -> dict[str, RunRecord]:
+        """Run id → record, in the order they started."""
+        ids = {use[0] for use in self.uses} | {log[0] for log in self.logs}
+        _, runs = self._ask_nodes((), sorted(ids))
+        return {r.id: r for r in sorted(runs, key=lambda r: (r.started_at, r.id))}
+
+    @cached_property
+    def _edges(self) -> EdgeRecord:
+        return self._ask_edges()
+
+    @property
+    def uses(self) -> tuple[tuple[str, str, str | None], ...]:
+        """(run id, version id, role), sorted."""
+        return self._edges.uses
+
+    @property
+    def logs(self) -> tuple[tuple[str, str, str | None, LogKind], ...]:
+        """(run id, version id, role, kind), sorted."""
+        return self._edges.logs
+
+    @property
+    def derivations(self) -> tuple[tuple[str, str], ...]:
+        """(version id, id of a version it derives from), sorted."""
+        return self._edges.derivations
 
     def __len__(self) -> int:
-        return len(self.versions)
+        return len(self.ids)
 
     def __contains__(self, version: object) -> bool:
-        return getattr(version, "id", version) in self.versions
+        wanted = getattr(version, "id", version)
+        at = bisect_left(self.ids, wanted) if isinstance(wanted, str) else len(self.ids)
+        return at < len(self.ids) and self.ids[at] == wanted
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled with everything in it: where it is read there may be nobody to ask."""
+        whole = {"versions": self.versions, "runs": self.runs, "_edges": self._edges}
+        return whole | {"ids": self.ids, "roots": self.roots, "direction": self.direction}
 
     def __repr__(self) -> str:
-        return (
-            f"<Graph {self.direction} of {', '.join(label(self.versions[r]) for r in self.roots)}: "
-            f"{len(self.versions)} versions, {len(self.runs)} runs>"
-        )
+        return f"<Graph {self.direction} of {', '.join(self.roots)}: {len(self.ids)} versions>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: nodes with what people look at, edges by id."""
@@ -102,8 +146,9 @@ class Graph:
         """
         from headwater.model.drawing import draw  # only who asks for a picture pays for it
 
-        return draw(list(self.versions.values()), list(self.runs.values()), list(self.edges()), self.roots,
-                    downward=downward)
+        return draw(
+            list(self.versions.values()), list(self.runs.values()), list(self.edges()), self.roots, downward=downward
+        )
 
     def tree(self) -> list[Branch]:
         """The graph as a tree from each root, for terminals; what was shown before is cut short."""

@@ -258,16 +258,14 @@ class RunOpening(Record, frozen=True, kw_only=True):
     """Take an existing run of this id over instead of starting it anew; the older executor is fenced."""
 
 
-class GraphRecord(Record, frozen=True, kw_only=True):
-    """A piece of the lineage graph: its nodes and its two kinds of edges."""
+class EdgeRecord(Record, frozen=True, kw_only=True):
+    """The edges of a piece of the lineage graph, sorted; nodes by id."""
 
-    versions: tuple[VersionRecord, ...]
-    runs: tuple[RunRecord, ...]
-    uses: tuple[tuple[str, str, str | None], ...]
+    uses: tuple[tuple[str, str, str | None], ...] = ()
     """(run id, version id, role)."""
-    logs: tuple[tuple[str, str, str | None, LogKind], ...]
+    logs: tuple[tuple[str, str, str | None, LogKind], ...] = ()
     """(run id, version id, role, kind)."""
-    derivations: tuple[tuple[str, str], ...]
+    derivations: tuple[tuple[str, str], ...] = ()
     """(version id, id of the version it derives from)."""
 
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from headwater.model.records import (
         ArtifactRecord,
         Direction,
+        EdgeRecord,
         Event,
-        GraphRecord,
         Location,
         LogEdge,
         Publication,
@@ -196,7 +196,7 @@ class RunCatalog(Protocol):
 
 
 class LineageCatalog(Protocol):
-    """The graph."""
+    """The graph: first which versions are in it, then, for who looks, its edges and its nodes."""
 
     def closure(
         self,
@@ -206,11 +206,19 @@ class LineageCatalog(Protocol):
         depth: int | None = None,
         all_edges: bool = False,
         limit: int | None = None,
-    ) -> GraphRecord:
-        """Everything upstream or downstream, the starting versions included; one recursive query.
+    ) -> Sequence[str]:
+        """Ids of everything upstream or downstream, the starting versions included; one recursive query.
 
         Follows `created` derivations; with `all_edges` also what reproducing runs used.
         """
+
+    def edges(self, version_ids: Sequence[str], direction: Direction, *, all_edges: bool = False) -> EdgeRecord:
+        """The edges among these versions: upstream through the runs that made them, downstream through their users."""
+
+    def nodes(
+        self, version_ids: Sequence[str], run_ids: Sequence[str]
+    ) -> tuple[Sequence[VersionRecord], Sequence[RunRecord]]:
+        """The records of versions and runs, in any order; ids that do not exist are left out."""
 
 
 class EventCatalog(Protocol):

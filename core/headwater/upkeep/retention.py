@@ -150,8 +150,8 @@ def _unkept(
 
 
 def _has_survivor(home: Home, version_id: str, leaving: Iterable[str]) -> bool:
-    downstream = home.catalog.lineage.closure([version_id], "downstream").versions
-    leaving = set(leaving)
+    lineage, leaving = home.catalog.lineage, set(leaving)
+    downstream, _ = lineage.nodes(lineage.closure([version_id], "downstream"), ())
     return any(v.state in ("published", "draft") and v.id not in leaving for v in downstream)
 
 

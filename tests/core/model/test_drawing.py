@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headwater.model.graph import Graph
 from headwater.model.layout import arrange
-from headwater.model.records import GraphRecord, RunRecord, VersionRecord
+from headwater.model.records import EdgeRecord, RunRecord, VersionRecord
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -30,17 +30,20 @@ def run(rid: str, name: str = "train") -> RunRecord:
     )  # fmt: skip
 
 
+def graph(versions: tuple[VersionRecord, ...], runs: tuple[RunRecord, ...], edges: EdgeRecord, *roots: str) -> Graph:
+    return Graph([v.id for v in versions], roots, "upstream", edges=lambda: edges, nodes=lambda _, __: (versions, runs))
+
+
 def diamond() -> Graph:
     versions = tuple(version(v, f"artifact-{v}") for v in "abcd")
     runs = tuple(run(r, f"step {r}") for r in ("r1", "r2", "r3"))
-    record = GraphRecord(
-        versions=versions, runs=runs,
+    edges = EdgeRecord(
         uses=(("r1", "a", None), ("r2", "a", "left"), ("r3", "b", None), ("r3", "c", None)),
         logs=(("r1", "b", None, "created"), ("r2", "c", None, "created"), ("r3", "d", None, "created"),
               ("r1", "c", None, "reproduced")),
         derivations=(("b", "a"), ("c", "a"), ("d", "b"), ("d", "c")),
     )  # fmt: skip
-    return Graph(record, ("d",), "upstream")
+    return graph(versions, runs, edges, "d")
 
 
 def test_the_picture_is_well_formed_and_names_every_node() -> None:
@@ -63,18 +66,13 @@ def test_the_same_graph_gives_the_same_bytes() -> None:
 
 def test_names_cannot_become_markup() -> None:
     nasty = '<script>alert("&")</script>'
-    graph = Graph(
-        GraphRecord(versions=(version("a", nasty),), runs=(run("r", nasty),), uses=(("r", "a", nasty),), logs=(),
-                    derivations=()), ("a",), "upstream",
-    )  # fmt: skip
-    picture = graph.to_svg()
+    picture = graph((version("a", nasty),), (run("r", nasty),), EdgeRecord(uses=(("r", "a", nasty),)), "a").to_svg()
     assert "<script" not in picture
     ET.fromstring(picture)
 
 
 def test_an_empty_graph_is_an_empty_picture() -> None:
-    empty = Graph(GraphRecord(versions=(), runs=(), uses=(), logs=(), derivations=()), (), "upstream")
-    ET.fromstring(empty.to_svg())
+    ET.fromstring(graph((), (), EdgeRecord()).to_svg())
 
 
 nodes = st.integers(1, 12)
