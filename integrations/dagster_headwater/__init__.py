@@ -8,6 +8,8 @@ from dagster_headwater.naming import (
     headwater_metadata,
 )
 from dagster_headwater.resources import HeadwaterResource
+from dagster_headwater.sensors import build_headwater_run_sync_sensor, build_headwater_version_sensor
+from dagster_headwater.specs import headwater_asset_spec, load_headwater_asset_specs
 from dagster_headwater.version import __version__
 
 try:
@@ -23,5 +25,9 @@ __all__ = [
     "HeadwaterOutputConfig",
     "HeadwaterResource",
     "PartitionedOutput",
+    "build_headwater_run_sync_sensor",
+    "build_headwater_version_sensor",
+    "headwater_asset_spec",
     "headwater_metadata",
+    "load_headwater_asset_specs",
 ]

@@ -8,11 +8,12 @@ from typing import Any
 import headwater as hw
 from dagster_headwater import seams
 from dagster_headwater.naming import asset_artifact, selector_of, with_partition, word
+from headwater.adapter import parse_name
 
 ROLE = "declared"
 
 
-def use_declared(step: Any, run: hw.Run) -> None:
+def use_declared(step: Any, run: hw.Run, repo: hw.Repository) -> None:
     """Record a use of every asset the step depends on without loading it; idempotent.
 
     What is not in this repository is somebody else's data, and left out.
@@ -20,9 +21,11 @@ def use_declared(step: Any, run: hw.Run) -> None:
     for declared in seams.declared_of(step):
         for name in _names(declared):
             try:
-                run.use_artifact(name, role=ROLE)
+                version = repo.version(str(parse_name(name).within(run.project)), group=run.group)
             except hw.NotFoundError:
                 continue
+            if not run.knows(version):
+                run.use_artifact(version, role=ROLE)
 
 
 def _names(declared: seams.Declared) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -84,9 +85,9 @@ class HeadwaterIOManager(dg.ConfigurableIOManager):
             self._store_outside(repo, context, items, options)
             return
         run = self._patiently(lambda: open_step(step, repo))
-        use_declared(step, run)
+        use_declared(step, run, repo)
         made = [
-            self._patiently(lambda p=partition, v=value: storing.log_value(run, context, v, p, options))
+            self._patiently(partial(storing.log_value, run, context, value, partition, options))
             for partition, value in items
         ]
         for (partition, value), version in zip(items, made):
@@ -128,7 +129,7 @@ class HeadwaterIOManager(dg.ConfigurableIOManager):
             spilled.write(path, value.load() if isinstance(value, Unrecorded) else value)
         if error is not None and step.run_id not in _warned:
             _warned.add(step.run_id)
-            context.log.warning(f"outputs of this run are not recorded: {self._located(error)}")
+            context.log.warning("outputs of this run are not recorded: %s", self._located(error))
         context.add_output_metadata({"headwater/recorded": False})
 
     # -- inputs ----------------------------------------------------------------------

@@ -6,7 +6,8 @@ before code); then the alias, as the Dagster run first resolved it. So overlappi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -14,8 +15,9 @@ import dagster as dg
 
 import headwater as hw
 from dagster_headwater import seams, spilled
-from dagster_headwater.naming import asset_artifact, op_artifact, role_of, selector_of, with_partition, word
+from dagster_headwater.naming import PIN_TAG, asset_artifact, op_artifact, role_of, selector_of, with_partition, word
 from dagster_headwater.running import key_of
+from headwater.adapter import parse_name
 
 MISSING = object()
 
@@ -30,9 +32,14 @@ class Wanted:
     pinned: bool
     always: bool
     """The pin goes before what this run makes."""
+    started_for: Mapping[str, str]
+    """Full name of an artifact → the version whose appearance started this run."""
 
-    def name(self, partition: str | None) -> str:
+    def name(self, partition: str | None, project: str) -> str:
         """What to ask for by name."""
+        bare = parse_name(with_partition(self.artifact, partition)).within(project).bare
+        if not self.pinned and bare in self.started_for:
+            return f"{bare}:{self.started_for[bare]}"
         return with_partition(self.artifact, partition, self.selector)
 
     @property
@@ -48,14 +55,21 @@ def read_input(context: dg.InputContext, default_alias: str) -> Wanted:
     code = {name: word(mine, name) for name in ("version", "alias")}
     launch = {name: config.get(name) for name in ("version", "alias")}
     pin = launch if any(launch.values()) else code
-    artifact = config.get("artifact") or word(mine, "artifact") or _artifact(context, theirs)
+    artifact = str(config.get("artifact") or word(mine, "artifact") or _artifact(context, theirs))
     return Wanted(
         context=context,
-        artifact=str(artifact),
+        artifact=artifact,
         selector=selector_of(pin["version"], pin["alias"] or word(theirs, "alias") or default_alias),
         pinned=any(pin.values()),
         always=bool(config.get("always") or word(mine, "always")),
+        started_for=_started_for(context),
     )
+
+
+def _started_for(context: dg.InputContext) -> dict[str, str]:
+    step = seams.step_of(context)
+    tag = None if step is None else step.run_tags.get(PIN_TAG)
+    return json.loads(tag) if tag else {}
 
 
 def _artifact(context: dg.InputContext, metadata: Any) -> str:
@@ -82,13 +96,14 @@ def find(repo: hw.Repository, run: hw.Run | None, wanted: Wanted, partition: str
     Raises:
         NotFoundError: There is none.
     """
+    project = repo.home.project if run is None else run.project
     made = None if wanted.always and wanted.pinned else _made_by_producer(repo, wanted, partition)
     if made is not None and wanted.pinned:
         wanted.context.log.warning(
-            f"{wanted.role}: {made} is loaded, which this run made, and not the pinned {wanted.name(partition)}; "
-            "pin with always=True to load that all the same"
+            "%s: %s is loaded, which this run made, and not the pinned %s; always=True in the pin would load that",
+            *(wanted.role, made, wanted.name(partition, project)),
         )
-    what = made or wanted.name(partition)
+    what = made or wanted.name(partition, project)
     if run is not None:
         return run.use_artifact(what, role=wanted.role)
     return what if isinstance(what, hw.Version) else repo.version(what)

@@ -12,6 +12,8 @@ import headwater as hw
 from headwater.adapter import quote_partition
 
 PREFIX = "headwater/"
+PIN_TAG = "headwater/pins"
+"""Run tag, JSON of name → version: what a run that a version started reads of that name."""
 WORDS = ("artifact", "type", "aliases", "tags", "alias", "version", "description", "metadata", "always",
          "always_dict", "allow_missing_partitions", "allow_pickle")  # fmt: skip
 """Every key of `headwater_metadata`, in metadata as `headwater/<key>`."""
@@ -60,7 +62,7 @@ def headwater_metadata(**words: Any) -> dict[str, Any]:
 def word(metadata: Mapping[str, Any] | None, name: str) -> Any:
     """What metadata says, whether as `headwater/<name>` or (as other IO managers spell some) bare."""
     found = (metadata or {}).get(PREFIX + name)
-    if found is None and name in ("allow_missing_partitions",):
+    if found is None and name == "allow_missing_partitions":
         found = (metadata or {}).get(name)
     return getattr(found, "value", found)  # asset specs hold MetadataValues
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Optional
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -29,19 +29,19 @@ class HeadwaterResource(dg.ConfigurableResource[Any]):
             dg.Definitions(assets=[...], resources={"headwater": hw, "io_manager": HeadwaterIOManager(headwater=hw)})
     """
 
-    url: Optional[str] = Field(
+    url: str | None = Field(
         default=None,
         description="The repository: a folder, postgresql://…, or a server; $HEADWATER_URL if left out. Use dg.EnvVar "
         "for one with a password",
     )
-    project: Optional[str] = Field(default=None, description="Where artifacts and runs live; $HEADWATER_PROJECT")
-    tracking: Optional[str] = Field(
+    project: str | None = Field(default=None, description="Where artifacts and runs live; $HEADWATER_PROJECT")
+    tracking: str | None = Field(
         default=None,
         description="strict: what cannot be recorded fails the step. lenient: one warning, and the value stays in "
         "Dagster's own storage for the rest of the run",
     )
-    dagster_url: Optional[str] = Field(default=None, description="Dagster's web address, for links back from runs")
-    pages_url: Optional[str] = Field(
+    dagster_url: str | None = Field(default=None, description="Dagster's web address, for links back from runs")
+    pages_url: str | None = Field(
         default=None, description="Address of Headwater's pages, for links from materializations; the url if it is http"
     )
 
@@ -88,8 +88,9 @@ class HeadwaterResource(dg.ConfigurableResource[Any]):
             HeadwaterError: The repository cannot be reached.
         """
         step = _step(context)
-        run = open_step(step, self.repository())
-        use_declared(step, run)
+        repo = self.repository()
+        run = open_step(step, repo)
+        use_declared(step, run, repo)
         with run_as(identity_of(step)):
             yield run
 
@@ -105,12 +106,13 @@ class HeadwaterResource(dg.ConfigurableResource[Any]):
             HeadwaterError: As `Run.log_artifact`.
         """
         step = _step(context)
-        run = open_step(step, self.repository())
+        repo = self.repository()
+        run = open_step(step, repo)
         spec = step.job_def.asset_layer.get(context.asset_key)
         if not isinstance(value, hw.Version):
             partition = context.partition_key if context.has_partition_key else None
             name = asset_artifact(context.asset_key, spec.metadata)
-            use_declared(step, run)
+            use_declared(step, run, repo)
             value = run.log_artifact(value, name, partition=partition, **{"role": "result", **options})
         return dg.MaterializeResult(
             asset_key=context.asset_key,
@@ -148,7 +150,7 @@ class HeadwaterResource(dg.ConfigurableResource[Any]):
         """
         step = _step(context)
         repo = self.repository()
-        use_declared(step, open_step(step, repo))
+        use_declared(step, open_step(step, repo), repo)
         given = {"HEADWATER_URL": self.url, "HEADWATER_PROJECT": repo.home.project}
         return {name: value for name, value in given.items() if value} | {
             "HEADWATER_RUN": to_environment(identity_of(step))

@@ -100,7 +100,7 @@ def settle(instance: Any, dagster_run: str) -> None:
         _log.warning("runs of Dagster run %s could not be closed: %s", dagster_run, error)
 
 
-def sync(repo: hw.Repository, instance: Any, runs: Sequence[hw.Run]) -> list[hw.Run]:
+def sync(instance: Any, runs: Sequence[hw.Run]) -> list[hw.Run]:
     """Close those of `runs` whose Dagster run has ended, or whose attempt has; return those that were closed."""
     closed = []
     ends: dict[str, dict[str, list[seams.End]]] = {}

@@ -34,9 +34,8 @@ def step_of(context: Any) -> Any | None:
     """The step that a load, a store or a body belongs to; None outside a run, and while results are looked at."""
     if getattr(context, "_name", None) == LOOKING:
         return None
-    for holder in (context, getattr(context, "op_execution_context", None)):
-        if hasattr(holder, "get_step_execution_context"):
-            return attempted(holder.get_step_execution_context())
+    if hasattr(context, "get_step_execution_context"):
+        return attempted(context.get_step_execution_context())
     return attempted(getattr(context, "_step_context", None)) or current_step()
 
 

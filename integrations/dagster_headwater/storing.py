@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -71,6 +72,12 @@ def log_value(
             return value
         if not run.knows(value):
             run.use_artifact(value, role=role)  # what it came from must not be lost
+    if isinstance(value, Path) and not value.exists():
+        raise hw.InvalidInputError(
+            what="the returned path is gone",
+            where=value,
+            fix="inside `with TemporaryDirectory()` yield dg.Output(path), so that the block is left after it is stored",
+        )
     declared = context.dagster_type.typing_type
     return run.log_artifact(
         value, name, role=role, partition=partition, declared=None if declared is Any else declared, **options
