@@ -127,7 +127,7 @@ class Unrecorded(Version[T]):
         return {"value": self._value, "name": self._name}
 
     @classmethod
-    def deserialize(cls, data: dict[str, Any], version: int) -> Unrecorded[Any]:  # type: ignore[override]  # noqa: ARG003
+    def deserialize(cls, data: dict[str, Any], version: int) -> Unrecorded[Any]:  # noqa: ARG003
         """What Airflow reads an XCom with."""
         return cls(data["value"], data["name"])
 
