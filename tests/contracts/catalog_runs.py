@@ -72,6 +72,8 @@ class RunContract:
         assert world.find("a").id == newer.id == world.find("a:candidate").id, "nor does the alias move back"
         stranger = world.commit("a", "one", run=world.run())
         assert (stranger.kind, stranger.version.number) == ("created", 2)
+        value = world.commit("a", "two", run=world.run("k"), codec={"name": "text", "options": {}})
+        assert (value.kind, value.version.number) == ("created", 3), "equal bytes, but no attempt logged such a value"
 
     def test_a_lease_that_lapses_makes_a_run_lost_until_its_owner_returns(self, world: World, clock: Clock):
         run = world.run("k")

@@ -41,6 +41,19 @@ class VersionContract:
         assert [edge.kind for edge in world.catalog.runs.logged(again_run.id)] == ["reproduced"]
         assert {"metadata.changed", "tag.added", "alias.set"} <= set(world.kinds("a"))
 
+    def test_equal_content_of_another_codec_is_another_version(self, world: World):
+        text, raw = ({"name": name, "options": {}} for name in ("text", "bytes"))
+        first = world.commit("a", "one", codec=text)
+        assert world.commit("a", "one", codec=text).version.id == first.version.id
+        other = world.commit("a", "one", codec=raw)
+        assert (other.kind, other.version.number, other.version.codec) == ("created", 1, raw)
+        plain = world.commit("a", "one")
+        assert (plain.kind, plain.version.number, plain.version.codec) == ("created", 2, None)
+        drafts = [world.commit("a", "one", draft=True, codec=codec).version.id for codec in (None, text)]
+        same, new = world.catalog.versions.publish(drafts, {}, "ann")
+        assert (same.kind, same.version.id) == ("reproduced", plain.version.id)
+        assert (new.kind, new.version.codec) == ("created", text)
+
     def test_content_equal_to_an_older_version_is_a_new_version(self, world: World):
         for text in ("one", "two", "one"):
             last = world.commit("a", text)

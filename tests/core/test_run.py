@@ -271,6 +271,16 @@ def test_values_are_logged_and_loaded_again(repo):
             run.log_artifact({"no": "name"})
 
 
+def test_what_is_logged_is_what_loads_though_another_type_has_the_same_bytes(repo, tmp_path):
+    file = tmp_path / "value.txt"
+    file.write_text("x")
+    with repo.start_run("make") as run:
+        as_path, as_text, again = (run.log_artifact(value, "a") for value in (file, "x", "x"))
+    assert as_path.digest == as_text.digest
+    assert (as_path.load().read_text(), as_text.load(), again.load()) == ("x", "x", "x")
+    assert [v.version for v in (as_path, as_text, again)] == ["v0", "v1", "v1"]
+
+
 def test_a_path_is_logged_as_its_file_or_directory_and_loads_as_a_path(repo, tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "x.txt").write_text("x")

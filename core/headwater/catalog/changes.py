@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from headwater.model.naming import Name
 
 STATE = (
-    "SELECT v.id, v.uid, v.number, v.state, v.root, v.artifact, v.metadata, v.tags, v.description, v.revision,"
+    "SELECT v.id, v.uid, v.number, v.state, v.root, v.codec, v.artifact, v.metadata, v.tags, v.description, v.revision,"
     " v.became, v.run, v.pending_aliases, v.deleted_at, v.deleted_by, v.published_at, a.project, a.name,"
     " a.partition, a.type, maker.uid AS run_uid, maker.grp"
     " FROM versions v JOIN artifacts a ON a.id = v.artifact LEFT JOIN runs maker ON maker.id = v.run"

@@ -31,7 +31,7 @@ def commit(tx: Tx, p: Publication) -> Published:
         _check_run(tx, run, p)
     packs.check_lease(tx, p.lease)
     packs.seal(tx, p.seals, None)
-    twin = None if p.draft else newest_twin(tx, artifact.id, p.root) or _earlier_attempts(tx, artifact.id, p, run)
+    twin = None if p.draft else _twin(tx, artifact.id, p, run)
     key = _create(tx, p, artifact, run) if twin is None else _reproduce(tx, p, twin, run)
     if run is not None and p.finish is not None:
         runs.end(tx, run, p.finish)
@@ -111,24 +111,34 @@ def _insert_artifact(tx: Tx, p: Publication, partition: str) -> None:
     )  # fmt: skip
 
 
-def newest_twin(tx: Tx, artifact: int, root: bytes) -> Row | None:
-    """The artifact's newest version, if it has this content."""
+def _twin(tx: Tx, artifact: int, p: Publication, run: Row | None) -> Row | None:
+    return newest_twin(tx, artifact, p.root, _codec(p)) or _earlier_attempts(tx, artifact, p, run)
+
+
+def newest_twin(tx: Tx, artifact: int, root: bytes, codec: str | None) -> Row | None:
+    """The artifact's newest version, if it has this content, and it is the same kind of value."""
     newest = tx.row(
         f"{STATE} WHERE v.artifact = :artifact AND v.state = 'published' ORDER BY v.number DESC LIMIT 1",
         artifact=artifact,
     )  # fmt: skip
-    return newest if newest is not None and bytes(newest.root) == root else None
+    return newest if newest is not None and (bytes(newest.root), newest.codec) == (root, codec) else None
+
+
+def _codec(p: Publication) -> str | None:
+    return None if p.codec is None else dump(p.codec, "the codec's options")
 
 
 def _earlier_attempts(tx: Tx, artifact: int, p: Publication, run: Row | None) -> Row | None:
-    """What an earlier attempt under the same key logged to this artifact, if it has this content."""
+    """What an earlier attempt under the same key logged to this artifact, if it has this content, as such a value."""
     if run is None or (run.attempt <= 1 and not run.fence):
         return None
     return tx.row(
         f"{STATE} JOIN logs l ON l.version = v.id JOIN runs r ON r.id = l.run"
         " WHERE r.key = :key AND (r.attempt < :attempt OR (r.id = :run AND l.fence < :fence))"
-        " AND v.artifact = :artifact AND v.root = :root AND v.state = 'published' ORDER BY v.number DESC LIMIT 1",
+        " AND v.artifact = :artifact AND v.root = :root AND coalesce(v.codec, '') = :codec AND v.state = 'published'"
+        " ORDER BY v.number DESC LIMIT 1",
         key=run.key, attempt=run.attempt, run=run.id, fence=run.fence, artifact=artifact, root=p.root,
+        codec=_codec(p) or "",
     )  # fmt: skip
 
 
@@ -136,7 +146,7 @@ def _earlier_attempts(tx: Tx, artifact: int, p: Publication, run: Row | None) ->
 def _create(tx: Tx, p: Publication, artifact: Row, run: Row | None) -> int:
     prove(tx, p)
     at = max(tx.now, artifact.updated_at)  # a clock that jumped back does not reorder an artifact's versions
-    key = _insert_version(tx, p, artifact.id, run, at)
+    key = insert_version(tx, p, artifact.id, run, at)
     facts.put(tx, "version_facts", key, [*facts.leaves("metadata", p.metadata), *facts.tag_leaves(sorted(set(p.tags)))])
     _derive(tx, p, key, run)
     if run is not None:
@@ -146,14 +156,15 @@ def _create(tx: Tx, p: Publication, artifact: Row, run: Row | None) -> int:
     return key
 
 
-def _insert_version(tx: Tx, p: Publication, artifact: int, run: Row | None, at: int) -> int:
+def insert_version(tx: Tx, p: Publication, artifact: int, run: Row | None, at: int) -> int:
+    """Add the version's row, as a draft; its key."""
     key: int = tx.value(
         "INSERT INTO versions (uid, artifact, state, root, n_entries, stored_size, referenced_size, codec, metadata,"
         " description, tags, created_at, created_by, run, expires_at, pending_aliases) VALUES (:uid, :artifact,"
         " 'draft', :root, :n, :stored, :referenced, :codec, :metadata, :description, :tags, :at, :actor, :run,"
         " :expires, :aliases) RETURNING id",
         uid=p.version_id, artifact=artifact, root=p.root, n=p.n_entries, stored=p.stored_size,
-        referenced=p.referenced_size, codec=None if p.codec is None else dump(p.codec, "the codec's options"),
+        referenced=p.referenced_size, codec=_codec(p),
         metadata=dump(p.metadata, "metadata"), description=p.description, tags=sorted_names(p.tags), at=at,
         actor=p.actor, run=None if run is None else run.id, aliases=sorted_names(p.aliases) if p.draft else "[]",
         expires=tx.now + p.draft_ttl_seconds * SECOND if p.draft else None,
@@ -209,7 +220,7 @@ def _derive(tx: Tx, p: Publication, key: int, run: Row | None) -> None:
 # ------------------------------------------------------- an equal version again
 def _reproduce(tx: Tx, p: Publication, twin: Row, run: Row | None) -> int:
     """The version `twin` is what was logged: an edge, and what came with it as an edit."""
-    newest = newest_twin(tx, twin.artifact, p.root) is not None
+    newest = newest_twin(tx, twin.artifact, p.root, _codec(p)) is not None
     tx.run("INSERT INTO reproductions (uid, version) VALUES (:uid, :version)", uid=p.version_id, version=twin.id)
     if run is not None and log(tx, run, twin.id, p.role, kind="reproduced", at=tx.now):
         _announce(tx, twin, "version.reproduced", p.actor, run.uid)

@@ -52,7 +52,7 @@ def publish_one(tx: Tx, uid: str, aliases: Sequence[str], actor: str) -> Publish
     if row.state != "draft":
         raise StateError(what=f"draft {uid} of {row.project}/{row.name} was {row.state}", fix="log it again")
     wanted = {*aliases, *names(row.pending_aliases)} - {LATEST}
-    twin = newest_twin(tx, row.artifact, bytes(row.root))
+    twin = newest_twin(tx, row.artifact, bytes(row.root), row.codec)
     if twin is None:
         number(tx, row.id, lock_artifact_row(tx, row.artifact), actor, wanted)
         return Published(version=version_by_key(tx, row.id), kind="created")
