@@ -32,10 +32,10 @@ FLOORS: list[set[str]] = [
     {"home", "handle", "lookup", "code", "runfacts"},
     {"version", "publishing", "joined", "checking", "conversion", "diff", "status", "artifactinfo", "pydantic_schema"},
     {"run"},
-    {"repository", "upkeep"},
+    {"repository", "upkeep", "spool"},
     {"steps", "server"},
     {"connect"},
-    {"adapter"},
+    {"adapter", "exchange"},
     {"demo"},
     {"cli"},
 ]

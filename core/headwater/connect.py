@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from headwater.model.keys import MARKER, Marker, decode_marker, encode_marker
 from headwater.model.values import mask_text
 from headwater.repository import Repository
 from headwater.run import Run
+from headwater.spool import keep
 from headwater.store.blobs import BlobStore
 from headwater.store.cache import FileCache
 from headwater.store.statcache import StatCache
@@ -212,6 +214,27 @@ def _open(url: str, project: str | None) -> Repository:
     return _assemble(mask_text(url), catalog, objects, project, _local_folder(folder, now.cache, catalog))
 
 
+def open_folder(folder: Path) -> Repository:
+    """The repository in a folder, made if it is not there; it becomes nobody's default.
+
+    Raises:
+        As `connect`.
+    """
+    return _open(str(folder), None)
+
+
+def open_other(url: str) -> Repository:
+    """As `connect`, and it becomes nobody's default.
+
+    Raises:
+        As `connect`; NotFoundError: Nothing is there (a folder is not made).
+    """
+    _, folder = _catalog_url(url)
+    if folder is not None and not (folder / CATALOG_FILE).exists():
+        raise NotFoundError(what="there is no repository", where=folder, fix="`headwater init` makes one")
+    return _open(url, None)
+
+
 def _assemble(url: str, catalog: Catalog, objects: ObjectStore, project: str | None, folder: Path) -> Repository:
     now = settings.current()
     if url.startswith("memory:"):
@@ -329,3 +352,4 @@ def _open_default_home() -> OpenHome:
 
 
 Hooks.open_home = _open_default_home
+Hooks.keep = partial(keep, open_folder)

@@ -67,7 +67,7 @@ def check_readable(database: Database) -> None:
     if schema is not None and schema < SCHEMA:
         raise StateError(
             what=f"the catalog's schema is {schema}, this Headwater's {SCHEMA}", where=database.where,
-            fix="stop older workers, then run `headwater init` with its URL",
+            fix="stop older workers, then upgrade it: run `headwater init` with its URL",
         )  # fmt: skip
 
 

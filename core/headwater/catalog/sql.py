@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
+from headwater.catalog.arrivals import Arrivals
 from headwater.catalog.collection import Collector
 from headwater.catalog.engine import Database
 from headwater.catalog.events import Events
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from headwater.catalog.engine import Tx
     from headwater.ports import CollectorCatalog, EventCatalog, LineageCatalog, PackCatalog, RunCatalog, VersionCatalog
+    from headwater.ports.arriving import ArrivalCatalog
     from headwater.ports.care import RepairCatalog, SurveyCatalog
     from headwater.ports.joining import JoinCatalog
 
@@ -49,6 +51,7 @@ class SqlCatalog:
         self._survey = Survey(database)
         self._repairs = Repairs(database)
         self._joins = Joins(database)
+        self._arrivals = Arrivals(database)
 
     def __repr__(self) -> str:
         return f"SqlCatalog({self.database.where!r})"
@@ -96,6 +99,11 @@ class SqlCatalog:
     def joins(self) -> JoinCatalog:
         """Drafts that several writers extend."""
         return self._joins
+
+    @property
+    def arrivals(self) -> ArrivalCatalog:
+        """What comes from other repositories."""
+        return self._arrivals
 
     def setting(self, key: str) -> str | None:
         return self.database.read(lambda tx: _setting(tx, key))
