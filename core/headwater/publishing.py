@@ -87,8 +87,8 @@ def _publish(
     end = commit or home.catalog.versions.commit
     for attempt in range(ATTEMPTS):
         with home.leases.borrow() as lease:
-            uploaded = upload(artifact, home, lease, progress=progress)
             try:
+                uploaded = upload(artifact, home, lease, progress=progress)
                 return end(_filled(draft, uploaded, lease)), uploaded
             except ConflictError as error:
                 if "lost_packs" not in error.facts or attempt == ATTEMPTS - 1:

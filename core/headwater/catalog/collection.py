@@ -41,7 +41,7 @@ class Collector:
 
     def condemn(self, *, min_age_seconds: float = 86_400, dry_run: bool = False) -> Iterator[tuple[str, int]]:
         wanted = (
-            "SELECT p.id, p.uid, p.size FROM packs p WHERE p.id > :after AND p.id <= :upto"
+            "SELECT p.id, p.uid, p.size, p.state FROM packs p WHERE p.id > :after AND p.id <= :upto"
             f" AND p.state IN ('live', 'uploading') AND p.created_at <= :before AND {_GARBAGE} ORDER BY p.id"
         )
         for after, upto in self._windows():
@@ -51,6 +51,8 @@ class Collector:
                 rows = tx.rows(wanted, after=after, upto=upto, before=before, now=tx.now)
                 for row in rows if not dry_run else ():
                     _move(tx, row.id, "condemned")
+                    if row.state == "uploading":  # never whole as far as anybody knows: nothing of it may be revived
+                        tx.run("DELETE FROM blobs WHERE pack = :pack", pack=row.id)
                 return rows
 
             found = self._db.read(work) if dry_run else self._db.collect(work)

@@ -48,12 +48,13 @@ def dump(tx: Tx, out: IO[bytes]) -> dict[str, int]:
         for table in metadata.sorted_tables:
             if table.name in LEFT_OUT:
                 continue
-            counts[table.name] = 0
+            name = str(table.name)
+            counts[name] = 0
             ordered = select(*table.columns).order_by(*table.primary_key.columns)
             found = tx.conn.execution_options(stream_results=True, max_row_buffer=SLICE).execute(ordered)
             while rows := found.fetchmany(SLICE):
-                counts[table.name] += len(rows)
-                write([table.name, [c.name for c in table.columns], [list(row) for row in rows]])
+                counts[name] += len(rows)
+                write([name, [str(c.name) for c in table.columns], [list(row) for row in rows]])
         write(["end", counts])
     return counts
 

@@ -12,7 +12,6 @@ from headwater.cli.completion import complete_name
 from headwater.cli.session import Session, Verb, clean
 from headwater.cli.text import count, facts, table
 from headwater.errors import IntegrityError
-from headwater.model.records import Query
 from headwater.model.sizes import size_in_words
 
 if TYPE_CHECKING:
@@ -101,38 +100,37 @@ def _verified_folder(version: Version[Any], folder: str, report: VerifyReport) -
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most artifacts to list.")
 @click.pass_obj
 def du(session: Session, limit: int) -> None:
-    """Show how much the packs take, and how much the versions would take without sharing."""
+    """Show who holds the bytes: packs that only one artifact needs, packs that it shares, references elsewhere.
+
+    `size` is what its versions would take without sharing; `its own` is what deleting it would free.
+    """
     document = usage(session.repository)
     session.emit({**document, "artifacts": document["artifacts"][:limit]}, lambda: _usage(document, limit))
 
 
 def usage(repository: Repository) -> dict[str, Any]:
-    """Bytes on both sides: packs by state, versions by artifact (largest first), this machine's copies."""
+    """Bytes on both sides: packs by state, artifacts (largest first), this machine's copies."""
     from headwater.download.pruning import TREES, folder_bytes
+    from headwater.upkeep.measure import measure
 
     home = repository.home
-    packs: dict[str, dict[str, int]] = {}
-    for _, _, state, size in home.catalog.packs.packs():
-        if state != "gone":
-            known = packs.setdefault(state, {"packs": 0, "bytes": 0})
-            known["packs"] += 1
-            known["bytes"] += size
-    artifacts: dict[str, dict[str, Any]] = {}
-    for version in home.catalog.versions.versions(Query()):
-        name = f"{version.project}/{version.artifact}"
-        known = artifacts.setdefault(name, {"name": name, "versions": 0, "bytes": 0})
-        known["versions"] += 1
-        known["bytes"] += version.stored_size
+    found = measure(home)
+    artifacts = [
+        {"name": s.name, "versions": s.versions, "bytes": s.logical, "stored_bytes": s.stored,
+         "shared_bytes": s.shared, "referenced_bytes": s.referenced}
+        for s in found.shares
+    ]  # fmt: skip
     files, trees = settings.current().cache / "files", home.folder / TREES
     return {
         "repository": str(repository),
-        "stored_bytes": sum(part["bytes"] for part in packs.values()),
-        "packs": dict(sorted(packs.items())),
-        "versions": sum(a["versions"] for a in artifacts.values()),
-        "logical_bytes": sum(a["bytes"] for a in artifacts.values()),
+        "stored_bytes": sum(part.bytes for part in found.packs.values()),
+        "unneeded_bytes": found.unneeded,
+        "packs": {state: {"packs": part.packs, "bytes": part.bytes} for state, part in found.packs.items()},
+        "versions": sum(share.versions for share in found.shares),
+        "logical_bytes": sum(share.logical for share in found.shares),
         "files": {"path": str(files), "bytes": folder_bytes(files), "quota": settings.current().quota},
         "trees": {"path": str(trees), "bytes": folder_bytes(trees)},
-        "artifacts": sorted(artifacts.values(), key=lambda a: (-a["bytes"], a["name"])),
+        "artifacts": artifacts,
     }
 
 
@@ -144,13 +142,18 @@ def _usage(found: dict[str, Any], limit: int) -> str:
         (
             ("repository", found["repository"]),
             ("stored", f"{size_in_words(stored)} in packs" + (f" ({states})" if states else "")),
+            ("unneeded", size_in_words(found["unneeded_bytes"]) + " for gc to take" if found["unneeded_bytes"] else ""),
             ("versions", f"{count(found['versions'], 'version')} of {size_in_words(logical)}{saved}"),
             ("cache", f"{size_in_words(files['bytes'])} of {size_in_words(files['quota'])} in {files['path']}"),
             ("trees", f"{size_in_words(trees['bytes'])} in {trees['path']}"),
         )
     )  # fmt: skip
-    rows = [(a["name"], str(a["versions"]), size_in_words(a["bytes"])) for a in found["artifacts"][:limit]]
-    return head + ("\n\n" + table(("artifact", "versions", "size"), rows, right=("versions", "size")) if rows else "")
+    sizes = ("bytes", "stored_bytes", "shared_bytes", "referenced_bytes")
+    rows = [
+        (a["name"], str(a["versions"]), *(size_in_words(a[size]) for size in sizes)) for a in found["artifacts"][:limit]
+    ]
+    names = ("artifact", "versions", "size", "its own", "shared", "referenced")
+    return head + ("\n\n" + table(names, rows, right=names[1:]) if rows else "")
 
 
 @click.command(cls=Verb)

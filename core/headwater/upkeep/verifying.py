@@ -76,8 +76,9 @@ def verify(home: Home, *, sample: float = 1.0, seed: int | None = None, progress
 def _verify_packs(home: Home, report: Verified, sample: float, dice: random.Random, progress: Progress | None) -> None:
     live = [pack for state in ("live", "condemned") for pack in home.catalog.packs.packs(state)]
     chosen = [pack for pack in live if sample >= 1 or dice.random() < sample]
-    for done, (pack_id, key, _, size) in enumerate(chosen, 1):
-        report.findings += _check_pack(home, pack_id, key, size, report)
+    for done, (pack_id, key, state, size) in enumerate(chosen, 1):
+        if state == "live" or next(iter(home.catalog.packs.rows(pack_id)), None):  # else it never was uploaded
+            report.findings += _check_pack(home, pack_id, key, size, report)
         report.packs += 1
         if progress:
             progress("packs", done, len(chosen))
