@@ -9,6 +9,7 @@ an error that comes after hours of work comes too late.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Self
 
@@ -18,7 +19,7 @@ from headwater.model.entries import Entry, ReferenceEntry, StoredEntry
 from headwater.model.naming import check_part, check_partition, check_path, parse_name
 from headwater.model.patterns import Ignore
 from headwater.model.values import to_object
-from headwater.references import MAX_OBJECTS, find_references, record_bare
+from headwater.references import MAX_OBJECTS, Asked, find_references, record_bare
 from headwater.store.intake import Given, Item
 from headwater.store.reading import local_file, local_folder
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from headwater.model.manifest import ReadPage, Root
+    from headwater.ports import Progress
     from headwater.store.statcache import StatCache
 
 
@@ -182,7 +184,7 @@ class Artifact:
             yield file
         contents.add(path, source, overwrite=overwrite)
 
-    def add_reference(
+    def add_reference(  # noqa: PLR0913 - the design's spelling, and how far it is
         self,
         uri: str | Entry,
         name: str | None = None,
@@ -191,6 +193,7 @@ class Artifact:
         max_objects: int = MAX_OBJECTS,
         on_unavailable: Literal["raise", "record"] = "raise",
         overwrite: bool = False,
+        progress: Progress | None = None,
     ) -> Self:
         """Point at bytes that stay where they are: an object, everything under a prefix, or an entry of a version.
 
@@ -202,13 +205,16 @@ class Artifact:
             name: The path of a single object, or the directory for what is under a prefix.
             pin: True: what the source tells without reading; "digest": read once and prove; False: record the bare URI.
             max_objects: Most objects to add; more is an error that names this limit.
-            on_unavailable: "record" the bare URI if the source cannot be asked or has nothing, instead of raising.
+            on_unavailable: "record" the bare URI, unverified and with a warning, if the source cannot be asked or
+                has nothing, instead of raising.
             overwrite: Replace what has the same paths.
+            progress: Told `references`, objects found so far, and None.
 
         Raises:
             ReferenceMissingError: Nothing is there.
             AccessError, CredentialsError, StorageError: The source could not be asked.
-            InvalidInputError: The URI, the name or the limit is wrong.
+            InvalidInputError: The URI, the name or the limit is wrong, there are more objects, or two of them cannot
+                be files beside each other.
             ConflictError: Something else has one of the paths.
         """
         if isinstance(uri, StoredEntry | ReferenceEntry):
@@ -216,13 +222,15 @@ class Artifact:
             return self
         if on_unavailable not in ("raise", "record"):
             raise InvalidInputError(what=f"on_unavailable is 'raise' or 'record', not {on_unavailable!r}")
+        found = Asked(lambda: find_references(uri, name, pin=pin, max_objects=max_objects), progress)
         try:
-            found = find_references(uri, name, pin=pin, max_objects=max_objects)
-        except (NotFoundError, AccessError, StorageError):
-            if on_unavailable == "raise":
+            self._contents.add_entries(iter(found), overwrite=overwrite)
+        except (NotFoundError, AccessError, StorageError) as error:
+            if on_unavailable == "raise" or error is not found.refused:
                 raise
-            found = record_bare(uri, name)
-        self._changing().add_entries(found, overwrite=overwrite)
+            warnings.warn(f"recorded unverified, as nothing proves it: {error}", UserWarning, stacklevel=2)
+            self._contents.add_entries(record_bare(uri, name), overwrite=overwrite)
+        self._changing()
         return self
 
     def _add_entry(self, entry: Entry, name: str | None, overwrite: bool) -> None:  # noqa: FBT001

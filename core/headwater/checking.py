@@ -89,7 +89,15 @@ def _ask(entries: list[ReferenceEntry]) -> Iterator[tuple[ReferenceEntry, Checke
         source = SOURCES.find(entry.uri)
         by_source.setdefault(id(source), (source, []))[1].append(entry)
     for source, asked in by_source.values():
-        yield from zip(asked, source.check(_pins(asked)))
+        for entry, answer in zip(asked, source.check(_pins(asked))):
+            yield entry, _with_size(entry, answer)
+
+
+def _with_size(entry: ReferenceEntry, answer: Checked) -> Checked:
+    """Pins hold no size, entries do: a source may find the same time, and other bytes all the same."""
+    if answer.outcome not in ("same", "unverified") or None in (entry.size, answer.size) or entry.size == answer.size:
+        return answer
+    return answer._replace(outcome="changed", found=f"{answer.size} bytes instead of {entry.size}")
 
 
 def _pins(entries: Iterable[ReferenceEntry]) -> Iterator[tuple[str, Pin]]:

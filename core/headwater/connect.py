@@ -241,6 +241,7 @@ def _assemble(url: str, catalog: Catalog, objects: ObjectStore, project: str | N
         folder = folder / catalog.repository_id
     _check_marker(catalog, objects)
     remote = not isinstance(objects, FileStore | MemoryStore)
+    cache = FileCache(now.cache / "files", now.quota)
     home = Home(
         url=url,
         catalog=catalog,
@@ -251,7 +252,8 @@ def _assemble(url: str, catalog: Catalog, objects: ObjectStore, project: str | N
         project=project or now.project,
         actor=now.actor,
         statcache=StatCache(folder / "stat.sqlite"),
-        cache=FileCache(now.cache / "files", now.quota) if remote else None,
+        cache=cache if remote else None,
+        copies=cache,
     )
     return Repository(home)
 

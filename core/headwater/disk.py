@@ -205,6 +205,15 @@ def locked(path: Path, *, patience: float = 30.0) -> Iterator[None]:
         os.close(fd)
 
 
+def take(fd: int, path: Path) -> None:
+    """Lock an open file against every other open one, until it is closed.
+
+    Raises:
+        StorageError: Somebody has it locked; retryable.
+    """
+    _take(fd, path, time.monotonic())
+
+
 def _take(fd: int, path: Path, deadline: float) -> None:
     pause = 0.0005
     while not _try_lock(fd):

@@ -32,6 +32,9 @@ class Home:
     """Who is written into the history."""
     statcache: StatCache | None = None
     cache: FileCache | None = field(default=None)
+    """For files of ours, where the packs are far away."""
+    copies: FileCache | None = None
+    """For copies of references; the same cache, for every repository."""
 
     @property
     def repository_id(self) -> str:

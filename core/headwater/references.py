@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
 
-from headwater.errors import InvalidInputError, ReferenceMissingError
+from headwater.errors import AccessError, InvalidInputError, NotFoundError, ReferenceMissingError, StorageError
 from headwater.model.entries import Pin, ReferenceEntry
 from headwater.model.naming import check_path
 from headwater.sources import BUILT_IN, SOURCES
+
+if TYPE_CHECKING:
+    from headwater.errors import HeadwaterError
+    from headwater.ports import Progress
 
 MAX_OBJECTS = 10_000
 """How many objects one reference may mean, unless the caller says more."""
@@ -47,11 +51,33 @@ def find_references(
         path = start[0].path if name is None else name
         return iter([ReferenceEntry(check_path(path), start[0].size, start[0].uri, start[0].pin)])
     prefix = "" if name is None else name.removesuffix("/") + "/"
-    return _limited(chain(start, found), uri, prefix, max_objects)
+    return _apart(_limited(chain(start, found), uri, prefix, max_objects))
+
+
+class Asked:
+    """Entries on their way from a source; keeps the error by which the source refused to go on.
+
+    So that it is told from an error of whoever takes the entries, such as a full disk.
+    """
+
+    def __init__(self, ask: Callable[[], Iterator[ReferenceEntry]], progress: Progress | None = None) -> None:
+        self._ask, self._progress = ask, progress
+        self.refused: HeadwaterError | None = None
+        """That nothing is there, or that the source could not be asked."""
+
+    def __iter__(self) -> Iterator[ReferenceEntry]:
+        try:
+            for number, entry in enumerate(self._ask(), 1):
+                yield entry
+                if self._progress:
+                    self._progress("references", number, None)
+        except (NotFoundError, AccessError, StorageError) as error:
+            self.refused = error
+            raise
 
 
 def record_bare(uri: str, name: str | None) -> Iterator[ReferenceEntry]:
-    """The URI alone, unverified.
+    """The URI alone, unverified. Nobody is asked.
 
     Raises:
         InvalidInputError: It has no last part to be named by, or the name is no path.
@@ -69,6 +95,24 @@ def _limited(found: Iterable[Any], uri: str, prefix: str, most: int) -> Iterator
                 fix=f"point at less, or raise the limit: max_objects={most} now",
             )
         yield ReferenceEntry(check_path(prefix + thing.path), thing.size, thing.uri, thing.pin)
+
+
+def _apart(entries: Iterable[ReferenceEntry]) -> Iterator[ReferenceEntry]:
+    """Refuse two objects that cannot be files beside each other, which buckets can hold and directories cannot."""
+    above: list[ReferenceEntry] = []
+    """Entries whose path the latest one begins with: only those can be in the way of what follows."""
+    for entry in entries:
+        while above and not entry.path.startswith(above[-1].path):
+            above.pop()
+        for other in above:
+            if entry.path == other.path or entry.path[len(other.path)] == "/":
+                raise InvalidInputError(
+                    what=f"{other.uri} and {entry.uri} cannot both be files: {other.path!r} is in the way of "
+                    f"{entry.path!r}; nothing was added",
+                    fix=f"add {other.uri} by itself with another name=, and what is beside it by the prefixes there",
+                )
+        above.append(entry)
+        yield entry
 
 
 def _is_opaque(source: object) -> bool:

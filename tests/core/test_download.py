@@ -68,6 +68,10 @@ class Here:
     cache: FileCache | None = None
 
     @property
+    def copies(self) -> FileCache | None:
+        return self.cache
+
+    @property
     def blobs(self) -> BlobStore:
         return self.world.blobs
 
@@ -298,7 +302,7 @@ def test_a_hostile_manifest_is_refused(here, target, path):
     page = SimpleNamespace(first=path, last=path)
     fake_root = SimpleNamespace(pages=(page,))
     blobs = SimpleNamespace(read_root=lambda _: fake_root, read_page=lambda _: [entry])
-    home = SimpleNamespace(blobs=blobs, objects=here.objects, cache=None, folder=here.folder)
+    home = SimpleNamespace(blobs=blobs, objects=here.objects, cache=None, copies=None, folder=here.folder)
     with pytest.raises(FormatError):
         fetch(home, Digest.of(b""), target)
     assert not target.exists() or not list(target.iterdir())
@@ -345,9 +349,7 @@ def test_a_collision_is_found_before_the_first_byte(here, tmp_path, target, monk
     assert list(target.iterdir()) == []
 
 
-names = st.text(st.sampled_from("aAbB\u00e9e\u0301/"), min_size=1, max_size=6).filter(
-    lambda text: all(text.split("/"))
-)
+names = st.text(st.sampled_from("aAbB\u00e9e\u0301/"), min_size=1, max_size=6).filter(lambda text: all(text.split("/")))
 
 
 @given(st.lists(names, max_size=6), st.booleans(), st.booleans())
@@ -471,7 +473,7 @@ def test_a_truncated_answer_is_an_error(here, root, target):
             read_root=here.blobs.read_root, read_page=here.blobs.read_page, read_many=here.blobs.read_many,
             plan=here.blobs.plan, fetch=BlobStore(store, here.world.catalog.packs).fetch,
         ),
-        objects=store, cache=None, folder=here.folder,
+        objects=store, cache=None, copies=None, folder=here.folder,
     )  # fmt: skip
     with pytest.raises(HeadwaterError):
         fetch(home, root, target, prefix="data2")
@@ -505,7 +507,7 @@ from tests.faults import Fault, Faulty
 state, catalog, objects, root, target, act = sys.argv[1:7]
 packs = open_catalog(catalog).packs
 store = Faulty(FileStore(Path(objects)), Fault.from_environment())
-home = SimpleNamespace(blobs=BlobStore(store, packs), objects=store, cache=None, folder=Path(state))
+home = SimpleNamespace(blobs=BlobStore(store, packs), objects=store, cache=None, copies=None, folder=Path(state))
 arguments = (home, Digest.parse(root)) + ((Path(target),) if act != "shared_tree" else ())
 print("ready", flush=True)
 getattr(download, act)(*arguments)

@@ -144,14 +144,16 @@ def compare(uri: str, pin: Pin, seen: list[Seen]) -> Checked:
     """Judge one reference by everything that was seen at its key."""
     current = next((each for each in seen if each.current), None)
     if pin.strength == "unverified":
-        return Checked(uri, "unverified", describe(current.pin)) if current else Checked(uri, "missing", None)
+        if current is None:
+            return Checked(uri, "missing", None)
+        return Checked(uri, "unverified", describe(current.pin), current.size)
     if current is not None and same(pin, current.pin):
-        return Checked(uri, "same", None)
+        return Checked(uri, "same", None, current.size)
     if pin.version is not None and any(each.pin.version == pin.version for each in seen):
         since = f"overwritten since: {describe(current.pin)} is current" if current else "deleted since"
         return Checked(uri, "same", f"{since}; the pinned version is still kept")
     if current is None:
         return Checked(uri, "missing", "only older versions are left" if seen else None)
     if same(pin, current.pin) is None:
-        return Checked(uri, "unverified", f"{describe(current.pin)}: only reading can tell")
+        return Checked(uri, "unverified", f"{describe(current.pin)}: only reading can tell", current.size)
     return Checked(uri, "changed", contrast(pin, current.pin)["found"])

@@ -69,6 +69,11 @@ class CloudSource:
         pieces = resumed(_Continuation(self._cloud, address, first, start, length), start)
         return proved(pieces, pin, uri) if proof else pieces
 
+    def gives_ranges(self, uri: str) -> bool:
+        """See `ports.RangedSource`. Every cloud does."""
+        del uri
+        return True
+
     def check(self, references: Iterable[tuple[str, Pin]]) -> Iterator[Checked]:
         """See `ports.Source.check`.
 

@@ -131,7 +131,7 @@ class FileSource:
             with _opened(path) as file:
                 info = os.fstat(file.fileno())
             if pin.strength == "unverified":
-                return Checked(uri, "unverified", f"{info.st_size} bytes, modified {_when(info)}")
+                return Checked(uri, "unverified", f"{info.st_size} bytes, modified {_when(info)}", info.st_size)
             if not _looks_same(info, pin):
                 self._prove(path, uri, pin)
         except ReferenceChangedError as error:
@@ -140,7 +140,7 @@ class FileSource:
             return Checked(uri, "missing", str(error))
         except HeadwaterError as error:
             return Checked(uri, outcome_of(error), str(error))
-        return Checked(uri, "same", None)
+        return Checked(uri, "same", None, info.st_size)
 
 
 def _files_below(path: str) -> Iterator[tuple[str, str]]:

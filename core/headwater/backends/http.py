@@ -94,12 +94,17 @@ class HTTPSource:
             pieces = self._pieces(uri, Pin(), 0, None)
         return proved(pieces, pin, without_secrets(uri))
 
+    def gives_ranges(self, uri: str) -> bool:
+        """See `ports.RangedSource`. Asks for one byte: the answer of a server without ranges is the whole file."""
+        with self._get(uri, {"Range": "bytes=0-0"}) as answer:
+            return bool(answer.status_code == 206)
+
     def check(self, references: Iterable[tuple[str, Pin]]) -> Iterator[Checked]:
         """See `ports.Source.check`. One request each, of which only the headers are read: the web has no listings."""
         for uri, pin in references:
             try:
                 with self._get(uri) as answer:
-                    yield _compare(uri, pin, _pin(answer))
+                    yield _compare(uri, pin, _pin(answer))._replace(size=_size(answer))
             except NotFoundError:
                 yield Checked(uri, "missing", None)
             except InvalidInputError as error:

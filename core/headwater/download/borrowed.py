@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from blake3 import blake3
 
 from headwater import disk
+from headwater.download import ranged
 from headwater.download.firstread import FirstReads
 from headwater.download.selection import key_of
 from headwater.errors import (
@@ -27,9 +30,11 @@ from headwater.model.manifest import ReferenceEntry, StoredEntry
 from headwater.ports import Outcome, outcome_of
 from headwater.sources import SOURCES, scheme_of
 from headwater.store.cache import copy_bytes
+from headwater.store.statcache import is_network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import BinaryIO
 
     from headwater.download.stored import Report
     from headwater.download.target import Target
@@ -52,6 +57,16 @@ class Skipped(NamedTuple):
     """What the source said."""
 
 
+class Copies(NamedTuple):
+    """Where copies of references are kept."""
+
+    cache: FileCache | None
+    folder: Path
+    """For unfinished large ones."""
+    advance: Callable[[int], None]
+    """Told of bytes brought that are not yet a file."""
+
+
 class Unreadable(Exception):  # noqa: N818 - it never leaves this package
     """The source would not give the bytes; told apart from errors of our own disk."""
 
@@ -65,17 +80,41 @@ class BorrowedFiles:
 
     Args:
         target: Begun.
-        report: Told of each file placed.
+        report: Told of each file placed, and of parts of large ones.
         first_reads: Digests of references whose pins prove no bytes.
-        cache: For copies.
+        copies: Cache of copies, and the folder for unfinished ones.
         tolerant: Skip what cannot be had, instead of raising.
     """
 
     def __init__(
-        self, target: Target, report: Report, first_reads: FirstReads, cache: FileCache | None, *, tolerant: bool
+        self, target: Target, report: Report, first_reads: FirstReads, copies: Copies, *, tolerant: bool
     ) -> None:
         self._target, self._report, self._first = target, report, first_reads
-        self._cache, self._tolerant = cache, tolerant
+        self._cache, self._folder, self._advance = copies
+        self._tolerant = tolerant
+        self._open: dict[int, ranged.Parts] = {}
+
+    def jobs(self, entries: Iterable[ReferenceEntry], how: References) -> Iterator[Callable[[], Skipped | None]]:
+        """Jobs for the crew, which give what was not brought: one for each reference, one for each part of a large one.
+
+        Call `close` when they have ended.
+        """
+        for entry in entries:
+            if how != "copy" or not self._comes_in_parts(entry):
+                yield partial(self.bring, entry, how)
+                continue
+            parts = ranged.Parts(entry, self._folder, read_pinned)
+            self._open[id(parts)] = parts
+            self._advance((entry.size or 0) - sum(map(parts.size_of, parts.missing)))
+            for number in parts.missing:
+                yield partial(self._bring_part, parts, number)
+            if not parts.missing:  # the last attempt died between the last part and the end
+                yield partial(self._bring_part, parts, None)
+
+    def close(self) -> None:
+        """Let go of large references that an error left half done; the next attempt goes on with them."""
+        for parts in list(self._open.values()):
+            parts.close(keep=True)
 
     def bring(self, entry: ReferenceEntry, how: References) -> Skipped | None:
         """Place one reference, or say why not.
@@ -91,14 +130,66 @@ class BorrowedFiles:
             else:
                 self._leave(entry)
         except Unreadable as refused:
-            if not self._tolerant:
-                raise refused.error from None
-            return Skipped(entry.path, entry.uri, outcome_of(refused.error), str(refused.error))
+            return self._refused(entry, refused)
         return None
 
+    def _refused(self, entry: ReferenceEntry, refused: Unreadable) -> Skipped:
+        if not self._tolerant:
+            raise refused.error from None
+        return Skipped(entry.path, entry.uri, outcome_of(refused.error), str(refused.error))
+
+    # -- in parts ----------------------------------------------------------------
+    def _comes_in_parts(self, entry: ReferenceEntry) -> bool:
+        try:
+            with asking(entry):
+                return ranged.comes_in_parts(entry) and self._held(content_of(entry, self._first), look=True) is None
+        except Unreadable:
+            return False  # it will say so when it is read
+
+    def _bring_part(self, parts: ranged.Parts, number: int | None) -> Skipped | None:
+        try:
+            if not parts.refused and (number is None or self._brought(parts, number)):
+                self._place_parts(parts)
+        except Unreadable as refused:
+            parts.keep = isinstance(refused.error, StorageError) and refused.error.retryable
+            return self._refused(parts.entry, refused) if parts.refuse() else None
+        finally:
+            if parts.ended() and parts.refused:
+                self._let_go(parts, keep=parts.keep)
+        return None
+
+    def _brought(self, parts: ranged.Parts, number: int) -> bool:
+        """Bring a part; whether it was the last one."""
+        left = parts.bring(number)
+        self._advance(parts.size_of(number))
+        return not left
+
+    def _let_go(self, parts: ranged.Parts, *, keep: bool) -> None:
+        if self._open.pop(id(parts), None):
+            parts.close(keep=keep)
+
+    def _place_parts(self, parts: ranged.Parts) -> None:
+        entry = parts.entry
+        proof = Proof(entry, self._first)
+        for piece in parts.pieces():
+            proof.update(piece)
+        digest = proof.finish()
+        self._keep(entry, digest, parts.fd)
+        name = self._target.new_hard_link(partial(_move, parts.path))
+        if name is None:
+            name, fd = self._target.new_file()
+            try:
+                with disk.explained(self._target.root / entry.path):
+                    copy_bytes(parts.fd, fd)
+            finally:
+                os.close(fd)
+        self._report(entry, digest, self._target.place(name, entry.path), 0)
+        self._let_go(parts, keep=False)
+
+    # -- whole -------------------------------------------------------------------
     def _copy(self, entry: ReferenceEntry) -> None:
         known = content_of(entry, self._first)
-        held = self._cache.open(known) if self._cache and known else None
+        held = self._held(known)
         name, fd = self._target.new_file()
         try:
             if held and known:
@@ -107,9 +198,7 @@ class BorrowedFiles:
                 digest = known
             else:
                 digest = self._read(entry, fd)
-                if self._cache:
-                    with os.fdopen(os.dup(fd), "rb", buffering=0) as copy:
-                        self._cache.add(digest, copy)
+                self._keep(entry, digest, fd)
             size = os.fstat(fd).st_size
             self._report(entry, digest, self._target.place(name, entry.path), size)
         except BaseException:
@@ -117,6 +206,22 @@ class BorrowedFiles:
             raise
         finally:
             os.close(fd)
+
+    def _held(self, digest: Digest | None, *, look: bool = False) -> BinaryIO | None:
+        """The copy in the cache, which costs time when it cannot be used and nothing else."""
+        with contextlib.suppress(AccessError, StorageError):
+            found = self._cache.open(digest) if self._cache and digest else None
+            if found and look:
+                found.close()
+            return found
+        return None
+
+    def _keep(self, entry: ReferenceEntry, digest: Digest, fd: int) -> None:
+        """Put a copy in the cache, unless the bytes are on a disk of this machine anyway."""
+        if self._cache is None or not os.fstat(fd).st_size or _is_near(entry):
+            return
+        with contextlib.suppress(AccessError, StorageError), os.fdopen(os.dup(fd), "rb", buffering=0) as copy:
+            self._cache.add(digest, copy)
 
     def _read(self, entry: ReferenceEntry, fd: int) -> Digest:
         proof = Proof(entry, self._first)
@@ -170,9 +275,10 @@ class Proof:
         if entry.size is not None and self._size != entry.size:
             raise self._changed(f"{entry.size} bytes", f"{self._size} bytes")
         if self._other:
-            kind = str(entry.pin.checksum).partition(":")[0]
-            if f"{kind}:{self._other.hexdigest()}" != entry.pin.checksum:
-                raise self._changed(entry.pin.checksum, f"{kind}:{self._other.hexdigest()}")
+            kind, _, wanted = str(entry.pin.checksum).partition(":")
+            raw = self._other.digest()
+            if wanted not in (raw.hex(), base64.b64encode(raw).decode()):  # S3 writes base64
+                raise self._changed(entry.pin.checksum, f"{kind}:{raw.hex()}")
         proved = _proved_by_pin(entry)
         expected = proved or self._first.settle(key_of(entry), digest)
         if digest != expected:
@@ -215,6 +321,24 @@ def asking(entry: ReferenceEntry) -> Iterator[None]:
         raise Unreadable(error) from error
     except OSError as error:
         raise Unreadable(disk.explain(error, entry.uri)) from error
+
+
+def _is_near(entry: ReferenceEntry) -> bool:
+    if scheme_of(entry.uri) != "file":
+        return False
+    try:
+        return not is_network(Path(disk.path_of(entry.uri)).stat().st_dev)
+    except OSError:
+        return False
+
+
+def _move(path: Path, name: str, folder: int) -> bool:
+    """Rename a finished file into the directory open as `folder`; False where that is another file system."""
+    try:
+        os.rename(path, name, dst_dir_fd=folder)
+    except OSError:
+        return False
+    return True
 
 
 def link_text(entry: ReferenceEntry) -> str:

@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from headwater.download.borrowed import BorrowedFiles, References, Skipped, Unreadable, content_of, link_text
-from headwater.download.crew import Crew, crew_for
+from headwater.download.borrowed import BorrowedFiles, Copies, References, Skipped, Unreadable, content_of, link_text
+from headwater.download.crew import REMOTE_WORKERS, Crew, crew_for
 from headwater.download.firstread import FirstReads
 from headwater.download.judging import Judge, Judged, State
 from headwater.download.placed import Placed, Row, open_placed
+from headwater.download.ranged import FOLDER as UNFINISHED
 from headwater.download.selection import Selection, key_of
 from headwater.download.stored import StoredFiles
 from headwater.download.target import Target, probe_folding, refuse_collisions
@@ -46,6 +47,8 @@ class Home(Protocol):
     def objects(self) -> ObjectStore: ...
     @property
     def cache(self) -> FileCache | None: ...
+    @property
+    def copies(self) -> FileCache | None: ...
     @property
     def folder(self) -> Path: ...
 
@@ -252,16 +255,25 @@ class _Filling:
                 self._keep_up()
         finally:
             files.close()
-        borrowed = BorrowedFiles(
-            self._target, self._report, self._first, self._home.cache, tolerant=self._wishes.tolerant
-        )
-        references = (e for e in self._to_bring() if isinstance(e, ReferenceEntry))
-        jobs = (partial(borrowed.bring, entry, self._wishes.references) for entry in references)
-        for skipped in self._crew.run(jobs):
-            if skipped is not None:
-                self._filled.skipped.append(skipped)
-            self._keep_up()
+        self._bring_references()
         self._note_skipped()
+
+    def _bring_references(self) -> None:
+        copies = Copies(self._home.copies, self._home.folder / UNFINISHED, self._advance)
+        borrowed = BorrowedFiles(self._target, self._report, self._first, copies, tolerant=self._wishes.tolerant)
+        references = (e for e in self._to_bring() if isinstance(e, ReferenceEntry))
+        try:
+            # wherever our packs are, references are mostly far away
+            with Crew(REMOTE_WORKERS) as crew:
+                for skipped in crew.run(borrowed.jobs(references, self._wishes.references)):
+                    if skipped is not None:
+                        self._filled.skipped.append(skipped)
+                    self._keep_up()
+        finally:
+            borrowed.close()
+
+    def _advance(self, size: int) -> None:
+        self._bytes += size
 
     def _note_skipped(self) -> None:
         missing = {skipped.path for skipped in self._filled.skipped}
@@ -319,13 +331,9 @@ def _slices(items: Iterable[tuple[str, bytes | None]]) -> Iterator[list[tuple[st
 def walk_files(folder: Path, prefix: str = "") -> Iterator[str]:
     """Relative paths of everything below `folder` that is not a directory, in byte order; links are not followed."""
     with os.scandir(folder) as found:
-        names = sorted(
-            entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in found
-        )
+        names = sorted(entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in found)
     for name in names:
         if name.endswith("/"):
             yield from walk_files(folder / name, prefix + name)
         else:
             yield prefix + name
-
-

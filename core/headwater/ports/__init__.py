@@ -22,6 +22,7 @@ from headwater.ports.outside import (
     ObjectStore,
     Outcome,
     Progress,
+    RangedSource,
     Source,
     outcome_of,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Outcome",
     "PackCatalog",
     "Progress",
+    "RangedSource",
     "RunCatalog",
     "Source",
     "VersionCatalog",

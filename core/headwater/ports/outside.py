@@ -114,6 +114,9 @@ class Checked(NamedTuple):
     outcome: Outcome
     found: str | None
     """What is there instead, in words."""
+    size: int | None = None
+    """Bytes of what the outcome is about, if `same` or `unverified` and the source told: whoever recorded another size
+    knows that it has changed."""
 
 
 class Source(Protocol):
@@ -139,6 +142,13 @@ class Source(Protocol):
 
     def check(self, references: Iterable[tuple[str, Pin]]) -> Iterator[Checked]:
         """Compare references with the world, in bulk (listings, not one request each); never raises for one of them."""
+
+
+class RangedSource(Source, Protocol):
+    """A source whose large objects are brought in several ranges at once. Any other gives them in one piece."""
+
+    def gives_ranges(self, uri: str) -> bool:
+        """Whether a range of the object costs only itself. One request at most; raises what `read` raises."""
 
 
 class Codec(Protocol):
