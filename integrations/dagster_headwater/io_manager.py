@@ -70,7 +70,7 @@ class HeadwaterIOManager(dg.ConfigurableIOManager):
         Raises:
             dagster.Failure: It could not be; names the reason and the repository.
         """
-        with self._explained(f"storing {context.name}"):
+        with self._explained(f"storing {storing.artifact_of(context)}"):
             items = list(storing.items_of(context, obj))
             if tracking_of(self.headwater) != "strict" and seams.step_of(context) is not None:
                 self._store_leniently(context, items)

@@ -164,7 +164,7 @@ def value_type(context: dg.InputContext, *, many: bool) -> Any:
         context: Of the input.
         many: The annotation is a container (a dict of partitions, a list of fan-in), its items are wanted.
     """
-    wanted = context.dagster_type.typing_type
+    wanted = getattr(seams.said(context, "dagster_type"), "typing_type", Any)
     if many:
         wanted = get_args(wanted)[-1] if get_args(wanted) else None
     return None if wanted is Any else wanted

@@ -75,6 +75,14 @@ def is_fan_in(step: Any | None, input_name: str) -> bool:
         return False
 
 
+def said(context: Any, fact: str, otherwise: Any = None) -> Any:
+    """A fact of a load's or store's context; contexts built by hand or by migrations raise for what they lack."""
+    try:
+        return getattr(context, fact)
+    except Exception:  # noqa: BLE001  # DagsterInvariantViolationError and CheckError, depending on the fact
+        return otherwise
+
+
 # -- how steps ended -------------------------------------------------------------
 class End(NamedTuple):
     """How one attempt at a step ended."""

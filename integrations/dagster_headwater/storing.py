@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 import headwater as hw
+from dagster_headwater import seams
 from dagster_headwater.naming import PartitionedOutput, asset_artifact, op_artifact, role_of, word, words
 
 
@@ -48,7 +49,7 @@ def items_of(context: dg.OutputContext, value: Any) -> Iterator[tuple[str | None
 def options_of(context: dg.OutputContext, *, allow_pickle: bool) -> dict[str, Any]:
     """How the version is logged: run config and definition metadata together."""
     config, metadata = context.config or {}, context.definition_metadata or {}
-    spec = context.asset_spec if context.has_asset_key else None
+    spec = seams.said(context, "asset_spec")
     facts = dict(word(metadata, "metadata") or {})
     if spec is not None and spec.code_version:
         facts["code_version"] = spec.code_version
@@ -66,7 +67,7 @@ def log_value(
     run: hw.Run, context: dg.OutputContext, value: Any, partition: str | None, options: dict[str, Any]
 ) -> hw.Version[Any]:
     """Log one value in the run of its step; a version that is the asset's own already is taken as it is."""
-    name, role = artifact_of(context), role_of(context.name, context.mapping_key)
+    name, role = artifact_of(context), role_of(seams.said(context, "name", "result"), context.mapping_key)
     if isinstance(value, hw.Version):
         if _is_own(run, value, name, partition):
             return value
@@ -78,7 +79,7 @@ def log_value(
             where=value,
             fix="inside `with TemporaryDirectory()` yield dg.Output(path), so that the block is left after it is stored",
         )
-    declared = context.dagster_type.typing_type
+    declared = getattr(seams.said(context, "dagster_type"), "typing_type", Any)
     return run.log_artifact(
         value, name, role=role, partition=partition, declared=None if declared is Any else declared, **options
     )
