@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +38,23 @@ def artifact_of(value: Any, naming: Naming, *, declared: Any = None, allow_pickl
     Raises:
         InvalidInputError: No name, or no codec for the value.
     """
-    with tempfile.TemporaryDirectory(prefix="headwater-", ignore_cleanup_errors=True) as spare:
-        yield _named(_contents(value, naming, Path(spare), declared, allow_pickle=allow_pickle), naming)
+    with ExitStack() as spare:
+
+        def folder() -> Path:
+            made = tempfile.TemporaryDirectory(prefix="headwater-", ignore_cleanup_errors=True)
+            return Path(spare.enter_context(made))
+
+        yield _named(_contents(value, naming, folder, declared, allow_pickle=allow_pickle), naming)
 
 
-def _contents(value: Any, naming: Naming, spare: Path, declared: Any, *, allow_pickle: bool) -> Artifact:
+def _contents(value: Any, naming: Naming, folder: Callable[[], Path], declared: Any, *, allow_pickle: bool) -> Artifact:
     if isinstance(value, Artifact):
         return value
     if isinstance(value, Handle):
         return Artifact.from_version(value)
     if naming.name is None:
         raise InvalidInputError(what=f"a {type(value).__qualname__} needs a name to be logged under", fix="pass name=")
-    encoded = encode(value, lambda: spare, declared, allow_pickle=allow_pickle)
+    encoded = encode(value, folder, declared, allow_pickle=allow_pickle)
     artifact = Artifact(naming.name, naming.type)
     if encoded.files is not None:
         for path, data in encoded.files.items():

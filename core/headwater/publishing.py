@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from headwater.errors import AccessError, ArtifactNotFoundError, ConflictError, StateError, StorageError
+from headwater.errors import AccessError, ConflictError, StateError, StorageError
 from headwater.handle import Hooks
 from headwater.model.naming import LATEST, Name, check_alias, check_part, check_partition, parse_name
 from headwater.model.records import Publication, Published, RunRecord, RunState
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Commit: TypeAlias = Callable[[Publication], Published]
 
-DEFAULT_TYPE = "dataset"
 ATTEMPTS = 5
 """How often bytes are sent again because collection took them; each needs a collector at the very wrong moment."""
 
@@ -107,7 +106,7 @@ def _publication(home: Home, artifact: Artifact, options: Options) -> Publicatio
         project=str(name.project),
         artifact=name.artifact,
         partition=name.partition,
-        type=artifact.type or known_type(home, name),
+        type=artifact.type,
         root=b"",
         root_packs=frozenset(),
         pages=(),
@@ -152,14 +151,6 @@ def artifact_name(artifact: Artifact, project: str) -> Name:
     if artifact.partition:
         name = msgspec.structs.replace(name, partition=check_partition(artifact.partition))
     return name
-
-
-def known_type(home: Home, name: Name) -> str:
-    """The type the artifact has already, or `dataset` for a new one."""
-    try:
-        return home.catalog.versions.artifact(name).type
-    except ArtifactNotFoundError:
-        return DEFAULT_TYPE
 
 
 def version_ids(versions: Sequence[Any] | None) -> tuple[str, ...] | None:

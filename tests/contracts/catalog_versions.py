@@ -41,6 +41,12 @@ class VersionContract:
         assert [edge.kind for edge in world.catalog.runs.logged(again_run.id)] == ["reproduced"]
         assert {"metadata.changed", "tag.added", "alias.set"} <= set(world.kinds("a"))
 
+    def test_a_type_unsaid_is_the_artifact_s_or_that_of_datasets(self, world: World):
+        assert world.commit("a", "one", type=None).version.type == "dataset"
+        world.commit("b", "one", type="model")
+        assert world.commit("b", "two", type=None).version.type == "model"
+        assert world.commit("b[x]", "one", type=None).version.type == "model"
+
     def test_equal_content_of_another_codec_is_another_version(self, world: World):
         text, raw = ({"name": name, "options": {}} for name in ("text", "bytes"))
         first = world.commit("a", "one", codec=text)

@@ -9,7 +9,7 @@ from headwater.catalog.changes import STATE, Change
 from headwater.catalog.rows import SECOND, dump, event, load, merged, names, sorted_names, version_by_key
 from headwater.errors import ConflictError, InvalidInputError, RunNotFoundError, StateError, VersionNotFoundError
 from headwater.model.naming import LATEST
-from headwater.model.records import ENDED, LogKind, Publication, Published
+from headwater.model.records import DEFAULT_TYPE, ENDED, LogKind, Publication, Published
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -75,19 +75,19 @@ def ensure_artifact(tx: Tx, p: Publication) -> Row:
     Raises:
         InvalidInputError: It has another type.
     """
-    whole = _ensured(tx, p, "")  # the artifact itself first: it fixes the type of its partitions
-    if whole.type != p.type:
+    whole = _ensured(tx, p, "", p.type or DEFAULT_TYPE)  # the artifact itself first: it fixes its partitions' type
+    if p.type not in (None, whole.type):
         raise InvalidInputError(
             what=f"{p.project}/{p.artifact} has the type {whole.type!r}, not {p.type!r}",
             fix="log under another name, or with its type",
         )
-    return _ensured(tx, p, p.partition) if p.partition else whole
+    return _ensured(tx, p, p.partition, whole.type) if p.partition else whole
 
 
-def _ensured(tx: Tx, p: Publication, partition: str) -> Row:
+def _ensured(tx: Tx, p: Publication, partition: str, kind: str) -> Row:
     row = _artifact(tx, p, partition)
     if row is None:
-        _insert_artifact(tx, p, partition)
+        _insert_artifact(tx, p, partition, kind)
         row = _artifact(tx, p, partition)
     assert row is not None
     return row
@@ -103,11 +103,11 @@ def _artifact(tx: Tx, p: Publication, partition: str) -> Row | None:
     )  # fmt: skip
 
 
-def _insert_artifact(tx: Tx, p: Publication, partition: str) -> None:
+def _insert_artifact(tx: Tx, p: Publication, partition: str, kind: str) -> None:
     tx.run(
         "INSERT INTO artifacts (uid, project, name, partition, type, created_at, updated_at)"
         " VALUES (:uid, :project, :name, :partition, :type, :now, :now) ON CONFLICT DO NOTHING",
-        uid=tx.ulid(), project=p.project, name=p.artifact, partition=partition, type=p.type, now=tx.now,
+        uid=tx.ulid(), project=p.project, name=p.artifact, partition=partition, type=kind, now=tx.now,
     )  # fmt: skip
 
 

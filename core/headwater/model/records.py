@@ -20,6 +20,9 @@ Direction = Literal["upstream", "downstream"]
 
 ENDED: frozenset[RunState] = frozenset(("finished", "failed", "cancelled", "skipped", "cached", "lost"))
 
+DEFAULT_TYPE = "dataset"
+"""Of an artifact whose first version is logged without a type."""
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """A value: equal by content, JSON by `msgspec.to_builtins`."""
@@ -198,7 +201,8 @@ class Publication(Record, frozen=True, kw_only=True):
     project: str
     artifact: str
     partition: str = ""
-    type: str
+    type: str | None = None
+    """None: what the artifact's is, or `DEFAULT_TYPE` for a new one."""
     root: bytes
     """Raw digest of the manifest's root."""
     root_packs: frozenset[str]
