@@ -16,6 +16,14 @@ from headwater.lookup import DRAFT_PREFIX, find_version
 from headwater.model.naming import SCHEME
 
 
+TEXT_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "examples": [f"{SCHEME}project/artifact:v3"],
+    "description": "A version: project/artifact:alias, :v3 or @digest.",
+}
+"""What JSON schema says of a version; a handle, which programs pass, is read too."""
+
+
 def version_schema(cls: type[Handle]) -> Any:
     """The pydantic-core schema of `Version`."""
     from pydantic_core import core_schema
@@ -32,7 +40,7 @@ def version_schema(cls: type[Handle]) -> Any:
         raise ValueError("a version is wanted: its name, or a handle")
 
     serialization = core_schema.plain_serializer_function_ser_schema(exact_name, when_used="json")
-    text = core_schema.str_schema(metadata={"examples": [f"{SCHEME}project/artifact:v3"]})
+    text = core_schema.str_schema()
     return core_schema.json_or_python_schema(
         json_schema=core_schema.no_info_after_validator_function(
             read, core_schema.union_schema([text, core_schema.dict_schema()])

@@ -302,6 +302,13 @@ class Version(Handle, Generic[T]):
 
         return version_schema(cls)
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _: Any, __: Any) -> dict[str, Any]:
+        """In forms it is a line of text."""
+        from headwater.pydantic_schema import TEXT_SCHEMA
+
+        return dict(TEXT_SCHEMA)
+
     def _sibling(self, text: str) -> Version[Any]:
         return Version(find_version(self.home, text, project=self.project), self.home)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from prefect.blocks.core import Block
@@ -93,7 +95,7 @@ class HeadwaterStorage(WritableFileSystem):
     )
     artifact: str = Field(default="prefect-results", description="The artifact whose partitions are the results.")
 
-    def write_path(self, path: str, content: bytes) -> None:  # type: ignore[override]  # as Prefect's own blocks
+    def write_path(self, path: str, content: bytes, **_: Any) -> None:  # type: ignore[override]  # as Prefect's own blocks
         """Keep a result; what is there already under the key becomes an older version.
 
         Raises:
@@ -103,7 +105,7 @@ class HeadwaterStorage(WritableFileSystem):
         artifact.add_bytes(content, RESULT)
         self._open().log_artifact(artifact)
 
-    def read_path(self, path: str) -> bytes:  # type: ignore[override]  # as Prefect's own blocks
+    def read_path(self, path: str, **_: Any) -> bytes:  # type: ignore[override]  # as Prefect's own blocks
         """The newest result under the key.
 
         Raises:
@@ -122,11 +124,11 @@ class HeadwaterStorage(WritableFileSystem):
 
     async def aread_path(self, path: str) -> bytes:
         """As `read_path`."""
-        return self.read_path(path)
+        return await asyncio.to_thread(self.read_path, path)
 
     async def awrite_path(self, path: str, content: bytes) -> None:
         """As `write_path`."""
-        self.write_path(path, content)
+        await asyncio.to_thread(self.write_path, path, content)
 
     def _open(self) -> Repository:
         settings()

@@ -48,7 +48,7 @@ def task_ended(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> No
         _cached(task, task_run, state)
     elif not hasattr(task, "ends_its_runs"):
         end: RunState = "finished" if state.is_completed() else "failed"
-        _close(task_key(task_run), end, attempt_of(task_run), None if end == "finished" else state.message)
+        _close(task_key(task_run.id), end, attempt_of(task_run), None if end == "finished" else state.message)
     pages.show_task_run(task_run)
 
 
@@ -58,7 +58,7 @@ def watch_task(context: TaskRunContext) -> None:
     add_hook(context.task.on_failure_hooks, task_ended)
     transaction = get_transaction()
     if transaction is not None:
-        given_up = GivenUp(task_key(context.task_run), attempt_of(context.task_run))
+        given_up = GivenUp(task_key(context.task_run.id), attempt_of(context.task_run))
         add_hook(transaction.on_rollback_hooks, given_up)
 
 
@@ -150,6 +150,10 @@ def use_parameters(context: FlowRunContext | None) -> None:
         run = join(of_flow_run(context.flow, context.flow_run))
         fresh = [(version, name) for name, version in given if not run.knows(version)]
         run.use_many(fresh)
+        for name, value in context.parameters.items():
+            if isinstance(value, Version):  # exactly, instead of the alias that was asked for
+                run.config[name] = f"headwater://{value}"
+        run.flush()
 
 
 def _flow_ended(

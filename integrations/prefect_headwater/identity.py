@@ -31,9 +31,9 @@ MAX_KNOWN = 1_000
 _flow_runs: dict[tuple[str, str, int], str] = {}
 
 
-def task_key(task_run: TaskRun) -> str:
+def task_key(task_run_id: Any) -> str:
     """The key of the run that records a task run."""
-    return f"prefect:task-run/{task_run.id}"
+    return f"prefect:task-run/{task_run_id}"
 
 
 def flow_key(flow_run_id: Any) -> str:
@@ -79,7 +79,7 @@ def of_task_run(task: Task[..., Any], task_run: TaskRun, config: Mapping[str, An
     """The identity of this attempt of a task run."""
     settings()
     return RunIdentity(
-        key=task_key(task_run),
+        key=task_key(task_run.id),
         attempt=attempt_of(task_run),
         group=str(task_run.flow_run_id) if task_run.flow_run_id else None,
         parent=_parent(task_run),
@@ -131,7 +131,7 @@ def known_flow_run(flow_run_id: str, attempt: int) -> str | None:
 
 
 def _parent_of_flow(flow_run: FlowRun, attempt: int) -> str | None:
-    """Of a sub-flow: the task or flow that called it. Prefect's hooks see the caller's context, at the first attempt."""
+    """Of a sub-flow: the task or flow that called it, whose context Prefect's hooks see at the first attempt."""
     around = surrounding_run()
     if around is not None:
         return around.id

@@ -34,7 +34,7 @@ def show_task_run(task_run: TaskRun) -> None:
         return
     repo = default_repository()
     try:
-        run = repo.run(run_id(repo.id, task_key(task_run), attempt_of(task_run)))
+        run = repo.run(run_id(repo.id, task_key(task_run.id), attempt_of(task_run)))
     except NotFoundError:
         return
     used, logged = run.uses(), run.logs()

@@ -11,7 +11,6 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Task
 from prefect.context import TaskRunContext, get_run_context
 from prefect.exceptions import MissingContextError, TerminationSignal
-from prefect.futures import PrefectFuture, PrefectFutureList
 
 from headwater import InvalidInputError, Run, Version
 from headwater.adapter import (
@@ -85,27 +84,27 @@ class StepTask(Task[P, R]):
 
     def submit(self, *args: Any, **kwargs: Any) -> Any:
         """As Prefect's."""
-        future: PrefectFuture[Any] = super().submit(*args, **kwargs)
-        _expect(future)
+        held = together.holding()
+        if held is None:
+            return super().submit(*args, **kwargs)
+        future = Task.submit(self._told(), *args, **kwargs)
+        held.expect([future])
         return future
 
     def map(self, *args: Any, **kwargs: Any) -> Any:
         """As Prefect's."""
-        futures = super().map(*args, **kwargs)
-        if isinstance(futures, PrefectFutureList):
-            for future in futures:
-                _expect(future)
+        held = together.holding()
+        if held is None:
+            return super().map(*args, **kwargs)
+        futures = Task.map(self._told(), *args, **kwargs)
+        held.expect(futures)
         return futures
 
-    def __getstate__(self) -> dict[str, Any]:
-        """On its way to another process: tell it there whether its results are part of something."""
-        return {**self.__dict__, "sent": together.Sent() if self.sent or together.holding() else None}
-
-
-def _expect(future: Any) -> None:
-    held = together.holding()
-    if held is not None and isinstance(future, PrefectFuture):
-        held.expect(future)
+    def _told(self) -> StepTask[P, R]:
+        """A copy that knows, in whatever process it will run, that its results are part of something."""
+        told = copy(self)
+        told.sent = together.Sent()
+        return told
 
 
 def host(plan: Plan, config: Mapping[str, Any]) -> Hosted | None:

@@ -12,19 +12,20 @@ results as drafts, and their futures are asked for them at the end.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from prefect.context import TaskRunContext
+from prefect.futures import PrefectFuture
 from prefect.transactions import CommitMode, TransactionState, get_transaction
 
-from headwater import StateError, Version
+from headwater import NotFoundError, StateError, Version
 from headwater.adapter import default_repository, find_handles
+from prefect_headwater.identity import task_key
 
 if TYPE_CHECKING:
-    from prefect.futures import PrefectFuture
     from prefect.transactions import BaseTransaction
 
 _log = logging.getLogger("headwater")
@@ -38,9 +39,9 @@ class Held:
         self.drafts: list[Version[Any]] = []
         self._futures: list[PrefectFuture[Any]] = []
 
-    def expect(self, future: PrefectFuture[Any]) -> None:
-        """What this task run returns is part of it, even if it runs in another process."""
-        self._futures.append(future)
+    def expect(self, futures: Iterable[Any]) -> None:
+        """What these task runs return is part of it, even if they run in other processes."""
+        self._futures += [future for future in futures if isinstance(future, PrefectFuture)]
 
     def publish(self) -> list[Version[Any]]:
         """Publish everything, all or none; the handles in users' hands become the published versions.
@@ -68,8 +69,8 @@ class Held:
                 _log.warning("%s stays: %s", draft, error)
 
     def _collect(self) -> list[Version[Any]]:
-        waiting = [draft for draft in self._handles() if draft.state == "draft"]
-        return list({draft.id: draft for draft in waiting}.values())
+        waiting = {draft.id: draft for draft in self._handles() if draft.state == "draft"}
+        return [draft for draft in waiting.values() if draft.reload().state == "draft"]  # a failed attempt gave its up
 
     def _handles(self) -> list[Version[Any]]:
         found = list(self.drafts)
@@ -77,7 +78,17 @@ class Held:
             future.wait()
             if future.state.is_completed():
                 found += find_handles(future.result(raise_on_failure=False), "the result of a task")
+                found += _logged_elsewhere(future.task_run_id)
         return found
+
+
+def _logged_elsewhere(task_run_id: Any) -> list[Version[Any]]:
+    """The drafts of a task run, from whatever process; only steps that were told leave any."""
+    try:
+        run = default_repository().run(task_key(task_run_id))
+    except NotFoundError:  # it records nothing
+        return []
+    return [version for version in run.logged_artifacts() if version.state == "draft"]
 
 
 class _OfTransaction(Held):
@@ -128,11 +139,11 @@ def holding() -> Held | None:
     held = _batch.get()
     if held is not None:
         return held
-    context = TaskRunContext.get()
-    if context is not None and getattr(context.task, "sent", None) is not None:
-        return context.task.sent  # type: ignore[attr-defined, no-any-return]  # a StepTask, in another process
     transaction = _outermost()
-    return None if transaction is None else _of(transaction)
+    if transaction is not None:
+        return _of(transaction)
+    context = TaskRunContext.get()
+    return None if context is None else getattr(context.task, "sent", None)  # of a step in another process
 
 
 class Sent(Held):
