@@ -41,7 +41,8 @@ def read(connection: Any) -> Settings:
     Raises:
         InvalidInputError: It names no repository.
     """
-    extra = connection.extra_dejson
+    given = connection.extra  # a mapping where it came from the environment as JSON, outside of a task
+    extra = given if isinstance(given, dict) else connection.extra_dejson
     if connection.password:
         hide_from_logs(connection.password)
     url, token = str(extra.get("url") or ""), ""

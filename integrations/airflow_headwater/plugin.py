@@ -46,6 +46,7 @@ class Listener:
         task = getattr(task_instance, "task", None)
         if context is None or task is None or tracking() == "off":
             return
+        runs.enter_task(context)
         if hasattr(getattr(task, "python_callable", None), "__headwater_step__"):
             runs.complete_sequences(task)
         _remember(runs.environment(context))
@@ -112,14 +113,11 @@ def _forget() -> None:
 def _close(ti: Any, state: RunState, error: Any = None) -> None:
     in_worker = hasattr(ti, "get_template_context") and not hasattr(ti, "_sa_instance_state")
     if in_worker:
-        opened = runs.is_open({"ti": ti})
         _forget()
-        if not opened:
-            return
-        connection.apply()
-    elif not connection.apply_without_airflow():
-        return
-    runs.close_task(ti, state, error)
+        runs.leave_task()
+        runs.close_here(ti, state, error)
+    elif connection.apply_without_airflow():
+        runs.close_task(ti, state, error)
 
 
 def _close_dag_run(dag_run: Any, state: RunState) -> None:

@@ -56,11 +56,11 @@ def _enter(context: dict[str, Any], project: str | None) -> RunIdentity:
     if _opened.get("key") != _name(identity):
         open_dag_run(context, identity.project)
         log.info("recorded: headwater run show '%s'", identity.key)
-        _opened["key"] = _name(identity)
+        _opened.update(key=_name(identity), identity=identity)
     return identity
 
 
-_opened: dict[str, str] = {}
+_opened: dict[str, Any] = {}
 """Of the task this process is at: what is opened already, so that it is said and done once."""
 
 
@@ -171,6 +171,13 @@ def end(run: Run | None, state: RunState, error: BaseException | str | None = No
         log.warning("the end of run %s could not be recorded: %s", run.id, second)
 
 
+def close_here(ti: Any, state: RunState, error: BaseException | str | None = None) -> None:
+    """End the run that this process has opened for a task instance, if it has not ended inside `execute`."""
+    if is_open({"ti": ti}):
+        end(join(_opened.pop("identity")), state, error)
+        _opened.clear()
+
+
 def close_task(ti: Any, state: RunState, error: BaseException | str | None = None) -> None:
     """End the run of a task instance from whatever process hears of it; nothing if none was opened."""
     try:
@@ -187,6 +194,25 @@ def close_dag_run(dag_id: str, run: str, state: RunState) -> None:
     except HeadwaterError as second:
         log.debug("run of %s not closed: %s", group, second)
     repo.close_group(group, "lost", error="its DAG run has ended")
+
+
+_at: list[dict[str, Any]] = []
+"""The context of the task this process is at: Airflow forgets it before it pushes XComs."""
+
+
+def enter_task(context: dict[str, Any]) -> None:
+    """Remember which task this process is at, until `leave_task`."""
+    _at[:] = [context]
+
+
+def leave_task() -> None:
+    """The task has ended."""
+    _at.clear()
+
+
+def context_here() -> dict[str, Any] | None:
+    """The context of the task this process is at, also while its XComs are pushed."""
+    return current_context() or (_at[0] if _at else None)
 
 
 def complete_sequences(task: Any) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 from airflow.sdk.bases.xcom import BaseXCom
 
 from airflow_headwater import connection
-from airflow_headwater.compat import current_context, option
-from airflow_headwater.runs import join_task
+from airflow_headwater.compat import option
+from airflow_headwater.runs import context_here, join_task
 from headwater import Run, Version, name
 from headwater.adapter import default_repository, tracking
 
@@ -41,7 +41,7 @@ class HeadwaterXComBackend(BaseXCom):
         small = plain is not _NOT_JSON and len(json.dumps(plain)) <= int(option("xcom_threshold", "65536"))
         if (key or "").startswith(LINKS) or tracking() == "off" or (small and not _is_mark(plain)):
             return BaseXCom.serialize_value(value)
-        context = current_context()
+        context = context_here()
         if context is None:  # set from outside a task: nobody to record it for
             return BaseXCom.serialize_value(value)
         if plain is _NOT_JSON and isinstance(value, dict) and all(isinstance(k, str) for k in value):
@@ -103,7 +103,7 @@ def _unmark(stored: Any, read: Any) -> Any:
 def _bring_back(mark: dict[str, Any]) -> Any:
     connection.apply()
     version: Version[Any] = Version.from_json(mark["version"])
-    context = current_context()
+    context = context_here()
     if context is not None and tracking() != "off":
         version = join_task(context).use_artifact(version)
     else:
