@@ -17,7 +17,7 @@ def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     """No test sees or touches the home of whoever runs it, nor what another test configured."""
     import headwater.settings as hw_settings
 
-    for name in ("URL", "PROJECT", "TRACKING", "CACHE", "CACHE_QUOTA"):
+    for name in ("URL", "PROJECT", "TRACKING", "CACHE", "CACHE_QUOTA", "OBJECTS"):
         monkeypatch.delenv(f"HEADWATER_{name}", raising=False)
     home = tmp_path / "private-home"
     home.mkdir()

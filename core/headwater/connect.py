@@ -19,7 +19,15 @@ from urllib.parse import unquote, urlsplit
 from headwater import disk, settings
 from headwater.backends.files import FileStore
 from headwater.backends.memory import MemoryStore
-from headwater.errors import ConflictError, InvalidInputError, NotFoundError, StateError
+from headwater.errors import (
+    AccessError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    StateError,
+    StorageError,
+)
+from headwater.examination import examine_store
 from headwater.handle import Hooks
 from headwater.heartbeat import Leases
 from headwater.home import Home
@@ -35,7 +43,6 @@ from headwater.store.statcache import StatCache
 if TYPE_CHECKING:
     from headwater.home import Home as OpenHome
     from headwater.ports import Catalog, ObjectStore
-    from headwater.upkeep.backups import Backup
 
 CATALOG_FILE = "catalog.sqlite"
 OBJECTS_FOLDER = "objects"
@@ -129,53 +136,42 @@ def create(url: str | Path, objects: str | None = None) -> Repository:
         _make_folder(folder)
     existed = not _make_catalog(catalog_url)
     catalog = _open_upgraded(catalog_url)
-    known = catalog.setting(STORE_ROOT) or (str(_must(folder) / OBJECTS_FOLDER) if existed and folder else None)
-    if known and objects and known != objects:
+    try:
+        _settle_root(catalog, str(url), objects, folder if existed else None, needed=folder is None)
+    finally:
         catalog.close()
-        raise StateError(
-            what=f"this repository keeps its packs in {known}, not in {objects}", where=mask_text(str(url))
-        )
-    if objects and not known:
-        catalog.set_setting(STORE_ROOT, objects)
-    elif folder is None and not known:
-        raise InvalidInputError(what="a catalog in PostgreSQL needs a place for its packs", fix="add --objects s3://…")
-    catalog.close()
     return _open(str(url), None)
 
 
-def restore(url: str | Path, objects: str | None = None, backup: str | None = None) -> tuple[Backup, dict[str, int]]:
-    """Fill the empty or missing catalog at `url` from a backup beside the packs; then it wants `repair`.
+def _settle_root(catalog: Catalog, url: str, objects: str | None, existing: Path | None, *, needed: bool) -> None:
+    """Record where the packs go, once that place has been tried out."""
+    known = catalog.setting(STORE_ROOT) or (str(existing / OBJECTS_FOLDER) if existing else None)
+    if known and objects and known != objects:
+        raise StateError(
+            what=f"this repository keeps its packs in {mask_text(known)}, not in {mask_text(objects)}",
+            where=mask_text(url), fix="to reach the same place by another endpoint, set HEADWATER_OBJECTS there",
+        )  # fmt: skip
+    if objects and not known:
+        store = open_store(_absolute(objects))
+        _try_out(store)
+        _check_marker(catalog, store)
+        catalog.set_setting(STORE_ROOT, _absolute(objects))
+    elif needed and not known:
+        raise InvalidInputError(what="a catalog in PostgreSQL needs a place for its packs", fix="add --objects s3://…")
 
-    Args:
-        url: A folder, or a `postgresql://` URL.
-        objects: Where the packs and backups are; by default beside a SQLite catalog.
-        backup: Id of one; by default the newest usable.
 
-    Returns:
-        The backup, and how many rows of each table came back.
+def _absolute(objects: str) -> str:
+    """A folder as a whole path: other processes stand elsewhere."""
+    return objects if urlsplit(objects).scheme not in ("", "file") else str(_path_of(objects))
 
-    Raises:
-        NotFoundError: No (such) usable backup.
-        ConflictError: The catalog there is not empty.
-        InvalidInputError, IntegrityError, StorageError, AccessError
-    """
-    from headwater.upkeep.backups import restore as bring_back
 
-    catalog_url, folder = _catalog_url(str(url))
-    if folder is None and objects is None:
-        raise InvalidInputError(what="say where the backups are", fix="add --objects s3://…")
-    if folder is not None and not (folder / CATALOG_FILE).exists():
-        with disk.explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for rest in ("-wal", "-shm"):  # of the database that was here before
-                (folder / f"{CATALOG_FILE}{rest}").unlink(missing_ok=True)
-    store = open_store(objects) if objects else FileStore(_must(folder) / OBJECTS_FOLDER)
-    found = bring_back(catalog_url, store, backup)
-    if objects:
-        catalog = _sql().open_catalog(catalog_url)
-        catalog.repairs.put_setting(STORE_ROOT, objects)
-        catalog.close()
-    return found
+def _try_out(store: ObjectStore) -> None:
+    """Raise what is wrong with a place for packs, before anything depends on it."""
+    wrong = next((found for found in examine_store(store) if not found.ok), None)
+    if wrong is not None:
+        kind = AccessError if wrong.exit_code == AccessError.exit_code else StorageError
+        what = f"packs cannot be kept at {store.url}: {wrong.name}: {wrong.what}"
+        raise kind(what=what, **({"fix": wrong.fix} if wrong.fix else {}))
 
 
 def _make_catalog(url: str) -> bool:
@@ -207,11 +203,28 @@ def _open(url: str, project: str | None) -> Repository:
         _make_folder(folder)
         _make_catalog(catalog_url)
     catalog = _sql().open_catalog(catalog_url)
-    root = catalog.setting(STORE_ROOT)
+    try:
+        objects = _objects_of(catalog, url, folder)
+        return _assemble(mask_text(url), catalog, objects, project, _local_folder(folder, now.cache, catalog))
+    except BaseException:
+        catalog.close()
+        raise
+
+
+def _objects_of(catalog: Catalog, url: str, folder: Path | None) -> ObjectStore:
+    """The store the catalog names, by this machine's own way if it has one; the marker proves that it is the same."""
+    root, own = catalog.setting(STORE_ROOT), settings.current().objects
     if root is None and folder is None:
         raise NotFoundError(what="this database holds no repository", where=mask_text(url), fix="run `headwater init`")
-    objects = open_store(root) if root else FileStore(_must(folder) / OBJECTS_FOLDER)
-    return _assemble(mask_text(url), catalog, objects, project, _local_folder(folder, now.cache, catalog))
+    if root is None:
+        return FileStore(_must(folder) / OBJECTS_FOLDER)
+    objects = open_store(own or root)
+    if own is not None and objects.read_marker(MARKER) is None:
+        raise StateError(
+            what=f"HEADWATER_OBJECTS leads to {objects.url}, which has no marker of a repository", where=mask_text(url),
+            fix="name the same bucket and prefix as the catalog does, with another ?endpoint=",
+        )  # fmt: skip
+    return objects
 
 
 def open_folder(folder: Path) -> Repository:

@@ -8,6 +8,7 @@
 | actor    | HEADWATER_ACTOR        | user@host                  |
 | cache    | HEADWATER_CACHE        | ~/.cache/headwater         |
 | quota    | HEADWATER_CACHE_QUOTA  | 20GB, or a tenth of a smaller disk |
+| objects  | HEADWATER_OBJECTS      | where the catalog says the packs are |
 
 `configure` wins over `prefer` (an orchestrator's own configuration), that over the environment;
 without all, the URL last given to `connect` is used. A child made by `fork` inherits; one made
@@ -44,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache: Path
     quota: int
     """Most bytes of file cache and shared trees."""
+    objects: str | None = None
+    """How this machine reaches the packs, if not as the catalog says: the same bucket by another endpoint."""
 
 
 _configured: dict[str, str] = {}
@@ -101,6 +104,7 @@ def current() -> Settings:
         tracking=values["tracking"],  # type: ignore[arg-type]  # _check proved it
         actor=os.environ.get("HEADWATER_ACTOR") or _whoami(),
         cache=cache,
+        objects=os.environ.get("HEADWATER_OBJECTS") or None,
         quota=parse_size(quota, "HEADWATER_CACHE_QUOTA") if quota else _default_quota(cache),
     )
 

@@ -279,6 +279,23 @@ class GCSStore:
 
         return swap(write, lambda: self._stamp(key))
 
+    def expiring_rules(self) -> tuple[str, ...]:
+        """Lifecycle rules of the bucket that delete objects below the prefix, in words.
+
+        Raises:
+            AccessError, StorageError: They could not be asked for.
+        """
+        path = f"/storage/v1/b/{quote(self._bucket, safe='')}"
+        found = self._client.ask("GET", path, self.url, params={"fields": "lifecycle"}).json()
+        rules = []
+        for rule in found.get("lifecycle", {}).get("rule", []):
+            condition = rule.get("condition", {})
+            inside = condition.get("matchesPrefix") or [""]
+            deletes = rule.get("action", {}).get("type") == "Delete" and condition.get("isLive") is not False
+            if deletes and any(self._prefix.meets(prefix) for prefix in inside):
+                rules.append(f"a rule on {', '.join(filter(None, inside)) or 'everything'}: {condition}")
+        return tuple(rules)
+
     def _lost_race(self, key: str) -> ConflictError:
         return ConflictError(what="the marker is gone", where=self._at(key), fix="read it again")
 

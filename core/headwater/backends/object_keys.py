@@ -32,6 +32,10 @@ class Prefix:
         """The service's form of a listing prefix."""
         return self._prefix + prefix
 
+    def meets(self, other: str) -> bool:
+        """Whether keys that start with `other` (of the service) may be keys of this store."""
+        return self._prefix.startswith(other) or other.startswith(self._prefix)
+
     def without(self, key: str) -> str:
         """The store's key again."""
         return key[len(self._prefix) :]

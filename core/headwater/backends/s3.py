@@ -294,6 +294,26 @@ class S3Store:
 
         return swap(write, lambda: self._stamp(key))
 
+    def expiring_rules(self) -> tuple[str, ...]:
+        """Lifecycle rules of the bucket that delete objects below the prefix, in words.
+
+        Raises:
+            AccessError, StorageError: They could not be asked for.
+        """
+        try:
+            found = self._client.ask("get_bucket_lifecycle_configuration", self.url, Bucket=self._bucket)
+        except NotFoundError as error:
+            if error.facts.get("name") == "NoSuchBucket":
+                raise
+            return ()
+        rules = []
+        for rule in found.get("Rules", []):
+            expiry, inside = rule.get("Expiration", {}), _prefix_of(rule)
+            ends = next((f"{k.lower()} {expiry[k]}" for k in ("Days", "Date") if expiry.get(k)), None)
+            if rule.get("Status") == "Enabled" and ends and self._prefix.meets(inside):
+                rules.append(f"rule {rule.get('ID', 'without a name')!r} on {inside or 'everything'} after {ends}")
+        return tuple(rules)
+
     def _lost_race(self, key: str) -> ConflictError:
         return ConflictError(what="the marker is gone", where=self._at(key), fix="read it again")
 
@@ -360,6 +380,11 @@ class S3Store:
 
     def _at(self, key: str) -> str:
         return f"{self.url}/{key}"
+
+
+def _prefix_of(rule: Mapping[str, Any]) -> str:
+    where = rule.get("Filter", {})
+    return str(rule.get("Prefix") or where.get("Prefix") or where.get("And", {}).get("Prefix") or "")
 
 
 def _body(view: memoryview) -> dict[str, Any]:

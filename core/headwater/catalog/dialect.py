@@ -122,7 +122,7 @@ class PostgreSQL:
             pool_size=4,
             max_overflow=16,
             pool_recycle=1800,
-            connect_args={"connect_timeout": 10, "application_name": "headwater"},
+            connect_args={**_LIVELY, **{name: value for name, value in url.query.items() if name in _LIVELY}},
             hide_parameters=True,
         )
 
@@ -151,6 +151,16 @@ class PostgreSQL:
     def having(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
         return f"{column} = ANY(:in_all)", {"in_all": list(values)}
 
+
+_LIVELY = {
+    "application_name": "headwater",
+    "connect_timeout": "10",
+    # a server that vanished without a word (power, network) is noticed in half a minute, not in two hours
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "4",
+    "tcp_user_timeout": "30000",
+}
 
 _CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
 

@@ -18,18 +18,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, TextClause, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from headwater.catalog.dialect import Dialect, PostgreSQL, SQLite, refuse_network
+from headwater.catalog.failures import is_gone, is_transient, translate
 from headwater.catalog.forks import Gate, remember
 from headwater.catalog.tables import WRITER
+from headwater.catalog.urls import file_of, parse_url
 from headwater.errors import (
     AccessError,
     FormatError,
     HeadwaterError,
-    IntegrityError,
-    InvalidInputError,
     StateError,
     StorageError,
 )
@@ -37,7 +37,7 @@ from headwater.model.digest import Digest
 from headwater.model.keys import format_ulid
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import Engine
 
 T = TypeVar("T")
 Row: TypeAlias = Any
@@ -45,11 +45,10 @@ Row: TypeAlias = Any
 
 TRIES = 8
 """How often a transaction is tried before its failure is the caller's."""
+PATIENCE = 60.0
+"""For how many seconds a server that was there before is waited for: a restart, or a fail-over to its stand-by."""
 SLICE = 512
 """How many values one statement compares with."""
-
-_TRANSIENT = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
-_LOST = ("08", "57P")  # connection exceptions, shutdown and crash recovery
 
 
 @lru_cache(maxsize=1024)
@@ -123,14 +122,16 @@ class Database:
     """
 
     def __init__(self, url: str, clock: Callable[[], int] | None = None) -> None:
-        self._url = _parse(url)
+        self._url = parse_url(url)
         self._clock = clock
         self.dialect: Dialect = SQLite() if self._url.drivername == "sqlite" else PostgreSQL()
-        self.path = _file(self._url)
+        self.path = file_of(self._url)
         self.where = str(self.path or self._url.set(username=None, password=None, query={}))
         self.memory = self.dialect.name == "sqlite" and self.path is None
         self.lock_key = 0
         self._engine: Engine | None = None
+        self._met = False
+        """Whether this database has ever answered: then it is worth waiting for."""
         self._abandoned: list[Engine] = []
         self._refusal: str | None = None
         self._still = True
@@ -256,35 +257,37 @@ class Database:
 
     # --------------------------------------------------------------- attempts
     def _attempts(self, attempt: Callable[[], T], *, idempotent: bool) -> T:
-        for tried in range(1, TRIES + 1):
+        tried, deadline = 0, 0.0
+        while True:
+            tried += 1
             try:
-                return attempt()
+                result = attempt()
             except HeadwaterError:
                 raise
             except _UnsureError as unsure:
                 error: SQLAlchemyError = unsure.error
-                again = _transient(error) or (idempotent and _lost(error))
+                gone = is_gone(error)
+                again = is_transient(error) or (idempotent and gone)
             except SQLAlchemyError as failed:
                 error = failed
-                again = _transient(error) or _lost(error)
-            if not again or tried == TRIES:
-                raise self._translate(error) from error
-            time.sleep(min(1.0, 0.01 * 2**tried) * random.random())
-        raise AssertionError("unreachable")
+                gone = is_gone(error)
+                again = is_transient(error) or gone
+            else:
+                self._met = True
+                return result
+            if gone and not deadline:
+                deadline = time.monotonic() + (PATIENCE if self._met else 0.0)
+            if not again or (tried >= TRIES and time.monotonic() > deadline):
+                raise translate(error, self.where) from error
+            if gone:
+                self._drop_connections()
+            time.sleep(min(1.0, 0.01 * 2**tried) * (0.5 + random.random() / 2))
 
-    def _translate(self, error: SQLAlchemyError) -> HeadwaterError:
-        """The database's complaint, without its parameters."""
-        cause = str(getattr(error, "orig", None) or type(error).__name__).strip().split("\n")[0]
-        low = cause.lower()
-        if "readonly" in low or "permission denied" in low or "authentication failed" in low:
-            return AccessError(what=f"the catalog refuses: {cause}", where=self.where)
-        if "malformed" in low or "not a database" in low:
-            return FormatError(what=f"the catalog is damaged: {cause}", where=self.where, fix="restore a backup")
-        if getattr(error, "orig", None).__class__.__name__ in ("IntegrityError", "UniqueViolation"):
-            return IntegrityError(what=f"the catalog contradicts itself: {cause}", where=self.where)
-        return StorageError(
-            what=f"the catalog failed: {cause}", where=self.where, retryable=_lost(error) or _transient(error)
-        )
+    def _drop_connections(self) -> None:
+        """The server went away, or is a stand-by now: what the pool still holds leads nowhere."""
+        with self._starting:
+            if self._engine is not None and not self.memory:
+                self._engine.dispose()
 
     # -------------------------------------------------------------- processes
     def _check_mine(self) -> None:
@@ -349,26 +352,6 @@ def refuse_old_writer(tx: Tx) -> None:
         )
 
 
-_FORMS = "write sqlite:////path or postgresql://…"
-
-
-def _parse(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise InvalidInputError(what="that is not a catalog URL", fix=_FORMS) from None
-    backend = parsed.get_backend_name()
-    if parsed.drivername not in ("sqlite", "postgresql", "postgresql+psycopg"):
-        raise InvalidInputError(what=f"no catalog speaks {backend!r}", fix=_FORMS)
-    return parsed.set(drivername=backend)
-
-
-def _file(url: URL) -> Path | None:
-    if url.drivername != "sqlite" or not url.database or url.database == ":memory:":
-        return None
-    return Path(url.database).absolute()
-
-
 def _open_lock(path: Path) -> IO[bytes]:
     try:
         return path.with_name(f"{path.name}.lock").open("ab")
@@ -382,19 +365,3 @@ def _open_lock(path: Path) -> IO[bytes]:
 def _rollback(conn: Connection) -> None:
     with contextlib.suppress(SQLAlchemyError):
         conn.exec_driver_sql("ROLLBACK")
-
-
-def _state(error: SQLAlchemyError) -> str:
-    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
-
-
-def _transient(error: SQLAlchemyError) -> bool:
-    return _state(error) in _TRANSIENT or "database is locked" in str(getattr(error, "orig", ""))
-
-
-def _lost(error: SQLAlchemyError) -> bool:
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
-    kind = type(getattr(error, "orig", None))
-    unnamed = kind.__name__ == "OperationalError" and kind.__module__.startswith("psycopg") and not _state(error)
-    return unnamed or _state(error).startswith(_LOST)

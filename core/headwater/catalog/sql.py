@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from headwater.catalog.arrivals import Arrivals
 from headwater.catalog.collection import Collector
+from headwater.catalog.condition import examine
 from headwater.catalog.engine import Database
 from headwater.catalog.events import Events
 from headwater.catalog.joins import Joins
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from headwater.ports import CollectorCatalog, EventCatalog, LineageCatalog, PackCatalog, RunCatalog, VersionCatalog
     from headwater.ports.arriving import ArrivalCatalog
     from headwater.ports.care import RepairCatalog, SurveyCatalog
+    from headwater.ports.health import Examined
     from headwater.ports.joining import JoinCatalog
 
 
@@ -99,6 +101,10 @@ class SqlCatalog:
     def joins(self) -> JoinCatalog:
         """Drafts that several writers extend."""
         return self._joins
+
+    def examine(self) -> list[Examined]:
+        """What is right and wrong with the database."""
+        return list(examine(self.database))
 
     @property
     def arrivals(self) -> ArrivalCatalog:

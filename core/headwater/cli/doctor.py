@@ -21,6 +21,7 @@ from headwater.model.sizes import size_in_words
 from headwater.model.values import mask_text
 
 if TYPE_CHECKING:
+    from headwater.ports.health import Examined
     from headwater.repository import Repository
 
 TIGHT = 1 << 30
@@ -93,13 +94,31 @@ def _repository(session: Session) -> Iterator[Check]:
     repository = session.repository
     home = repository.home
     yield Check(name="repository", ok=True, what=f"{repository.id} at {repository}")
-    yield Check(name="store", ok=True, what=f"packs in {mask_text(home.objects.url)}")
+    root = settings.current().objects
+    told = " (by HEADWATER_OBJECTS)" if root else ""
+    yield Check(name="store", ok=True, what=f"packs in {mask_text(home.objects.url)}{told}")
+    for found in _examined(repository):
+        yield Check(
+            name=found.name, ok=found.ok, what=mask_text(found.what), fix=found.fix,
+            exit_code=0 if found.ok else found.exit_code,
+        )  # fmt: skip
     if home.statcache is not None and home.statcache.is_off:
         yield Check(
             name="stat cache", ok=False, what=f"is off ({home.statcache.path}): every file is read again",
             fix="remove that file if you trust the file system",
         )  # fmt: skip
     yield from _disk(repository)
+
+
+def _examined(repository: Repository) -> Iterator[Examined]:
+    from headwater.examination import examine_marker, examine_store
+
+    home = repository.home
+    examine = getattr(home.catalog, "examine", None)
+    if examine is not None:
+        yield from examine()
+    yield examine_marker(home.objects, home.repository_id)
+    yield from examine_store(home.objects)
 
 
 def _disk(repository: Repository) -> Iterator[Check]:
