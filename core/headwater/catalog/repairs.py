@@ -110,6 +110,20 @@ class Repairs:
 
         self._alone(work)
 
+    def settle_epoch(self, key: str, epoch: str, intents: str) -> None:
+        def work(tx: Tx) -> None:
+            now = tx.value("SELECT value FROM settings WHERE key = :key", key=key)
+            if now is None or _number(now) < _number(epoch):  # a slow pass may come after the next one
+                tx.run("DELETE FROM settings WHERE key = :key", key=key)
+                tx.run("INSERT INTO settings (key, value) VALUES (:key, :value)", key=key, value=epoch)
+            settled = tx.value("SELECT value FROM settings WHERE key = :key", key=key)
+            for row in tx.rows("SELECT key, value FROM settings WHERE key >= :low AND key < :high",
+                               low=intents, high=intents[:-1] + chr(ord(intents[-1]) + 1)):  # fmt: skip
+                if _number(row.value) <= _number(settled):
+                    tx.run("DELETE FROM settings WHERE key = :key", key=row.key)
+
+        self._alone(work)
+
     def announce(self, kind: str, versions: Collection[str], actor: str, details: Mapping[str, str]) -> None:
         def work(tx: Tx) -> None:
             for uid in sorted(versions):
@@ -127,6 +141,10 @@ class Repairs:
 
     def _alone(self, work: Callable[[Tx], T]) -> T:
         return self._db.define(work)
+
+
+def _number(epoch: str) -> int:
+    return int(epoch.partition(" ")[0])
 
 
 def _known(tx: Tx, pack: SealedPack, key: str) -> None:

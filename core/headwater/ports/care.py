@@ -95,6 +95,9 @@ class RepairCatalog(Protocol):
     def put_setting(self, key: str, value: str | None) -> None:
         """Set or remove a setting."""
 
+    def settle_epoch(self, key: str, epoch: str, intents: str) -> None:
+        """Set `key` to `epoch` ("number name"), unless it is further on; drop settings under `intents` not above it."""
+
     def announce(self, kind: str, versions: Collection[str], actor: str, details: Mapping[str, str]) -> None:
         """An event in the history of each of these versions."""
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 EPOCH = "collector_epoch"
 """The catalog's setting: `epoch` or `epoch pass` as it last raised it."""
-INTENT = "collector_intent"
-"""The same for a pass that was about to raise it: known again if the pass died between swap and memory."""
+INTENT = "collector_intent:"
+"""Settings under this, one per pass that was about to raise it: such a pass is known again if it died before it could
+say so. Of several at a time, whose swaps refuse each other, any may have been the one."""
 
 
 def caretaker(home: Home) -> CaredForCatalog:
@@ -66,7 +67,7 @@ class Guard:
         marker = decode_marker(found[0])
         if marker.repository != self._catalog.repository_id:
             raise StateError(what=f"these packs belong to repository {marker.repository}", where=self._objects.url)
-        known = {self._catalog.setting(EPOCH) or "0", self._catalog.setting(INTENT) or "0"}
+        known = {self._catalog.setting(EPOCH) or "0", *self._catalog.survey.settings(INTENT).values()}
         if _name(marker) not in known:
             raise StateError(
                 what=f"another catalog has collected in this store (epoch {marker.epoch})", where=self._objects.url,
@@ -92,10 +93,9 @@ class Guard:
 
     def _raise(self, marker: Marker, token: str | None) -> None:
         raised = msgspec.structs.replace(marker, epoch=marker.epoch + 1, collector=secrets.token_hex(8))
-        self._catalog.repairs.put_setting(INTENT, _name(raised))
+        self._catalog.repairs.put_setting(INTENT + raised.collector, _name(raised))
         self._token = self._objects.swap_marker(MARKER, encode_marker(raised), token)
-        self._catalog.repairs.put_setting(EPOCH, _name(raised))
-        self._catalog.repairs.put_setting(INTENT, None)
+        self._catalog.repairs.settle_epoch(EPOCH, _name(raised), INTENT)
 
     def hold(self) -> None:
         """Look whether the epoch still is ours. One request; ask before every batch of deletions.
