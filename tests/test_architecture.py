@@ -35,7 +35,7 @@ FLOORS: list[set[str]] = [
     {"repository", "upkeep", "spool"},
     {"steps", "server"},
     {"connect"},
-    {"adapter", "exchange"},
+    {"adapter", "exchange", "testing"},
     {"demo"},
     {"cli"},
 ]

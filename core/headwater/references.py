@@ -76,6 +76,15 @@ class Asked:
             raise
 
 
+def last_part(uri: str) -> str:
+    """What an object or prefix is called, as a path. Nobody is asked.
+
+    Raises:
+        InvalidInputError: The URI cannot mean anything, or holds a secret.
+    """
+    return next(iter(SOURCES.find(uri).walk(uri, pin=False))).path
+
+
 def record_bare(uri: str, name: str | None) -> Iterator[ReferenceEntry]:
     """The URI alone, unverified. Nobody is asked.
 
@@ -92,7 +101,7 @@ def _limited(found: Iterable[Any], uri: str, prefix: str, most: int) -> Iterator
         if n == most:
             raise InvalidInputError(
                 what=f"{uri} has more than {most} objects; nothing was added",
-                fix=f"point at less, or raise the limit: max_objects={most} now",
+                fix=f"point at less, or raise the limit: max_objects={most} now, --max-objects on the command line",
             )
         yield ReferenceEntry(check_path(prefix + thing.path), thing.size, thing.uri, thing.pin)
 

@@ -144,9 +144,8 @@ def compare(uri: str, pin: Pin, seen: list[Seen]) -> Checked:
     """Judge one reference by everything that was seen at its key."""
     current = next((each for each in seen if each.current), None)
     if pin.strength == "unverified":
-        if current is None:
-            return Checked(uri, "missing", None)
-        return Checked(uri, "unverified", describe(current.pin), current.size)
+        found = None if current is None else describe(current.pin)
+        return Checked(uri, "missing" if current is None else "unverified", found, current and current.size)
     if current is not None and same(pin, current.pin):
         return Checked(uri, "same", None, current.size)
     if pin.version is not None and any(each.pin.version == pin.version for each in seen):

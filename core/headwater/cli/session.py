@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,8 @@ class Verb(click.Command):
         given = {name: ctx.params.pop(name) for name in ("as_json", "project", "url", "quiet", "debug")}
         session = ctx.obj = Session(given.pop("url"), given.pop("project"), **given)
         try:
-            return super().invoke(ctx)
+            with _warnings_in_words():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit):
             raise
         except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  # the last frame before the shell
@@ -122,6 +124,17 @@ class Verb(click.Command):
         finally:
             with contextlib.suppress(HeadwaterError):
                 session.close()
+
+
+@contextlib.contextmanager
+def _warnings_in_words() -> Iterator[None]:
+    """Show what the library warns of as one line, without the place in its source."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: click.echo(
+            click.style("warning: ", fg="yellow", bold=True) + clean(mask_text(str(message))), err=True
+        )
+        yield
 
 
 def report(error: BaseException, session: Session) -> int:

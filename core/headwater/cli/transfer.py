@@ -17,10 +17,12 @@ from headwater.cli.text import count
 from headwater.errors import InvalidInputError, NotFoundError
 from headwater.model.naming import parse_name
 from headwater.model.sizes import size_in_words
+from headwater.references import find_references, last_part
 
 if TYPE_CHECKING:
     from headwater.artifact import Artifact
     from headwater.download import CheckedOut, Download
+    from headwater.ports import Progress
     from headwater.upload import Uploaded
     from headwater.version import Version
 
@@ -97,7 +99,7 @@ def put(
     parents = tuple(repository.version(parent).id for parent in derived_from) if derived_from else None
     with session.progress() as progress:
         for source in sources:
-            _add(artifact, source, how, alone=len(sources) == 1)
+            _add(artifact, source, how, progress, alone=len(sources) == 1)
         options = Options(aliases=aliases, tags=tags, derived_from=parents)
         published, uploaded = publish(repository.home, artifact, options, progress)
     version = Version[Any](published.version, repository.home)
@@ -127,16 +129,17 @@ def _metadata(pairs: tuple[str, ...]) -> dict[str, Any]:
     return facts
 
 
-def _add(artifact: Artifact, source: str, how: Putting, *, alone: bool) -> None:
+def _add(artifact: Artifact, source: str, how: Putting, progress: Progress | None, *, alone: bool) -> None:
     """Add one source; a URI needs --reference or --copy, for either may be meant."""
     if how.mode == "reference":
+        uri = source if _URI.match(source) else Path(source).absolute().as_uri()
         on_unavailable: Literal["raise", "record"] = "record" if how.record_unavailable else "raise"
         artifact.add_reference(
-            source if _URI.match(source) else Path(source).absolute().as_uri(), how.path, pin=how.pin,
-            max_objects=how.max_objects, on_unavailable=on_unavailable,
+            uri, _name(uri, how, alone=alone), pin=how.pin, max_objects=how.max_objects,
+            on_unavailable=on_unavailable, progress=progress,
         )  # fmt: skip
     elif how.mode == "copy" and _URI.match(source):
-        _copy(artifact, source, how)
+        _copy(artifact, source, how, progress, alone=alone)
     elif _URI.match(source):
         raise InvalidInputError(
             what=f"{source} is a URI", fix="add --reference to point at it, or --copy to store its bytes"
@@ -156,20 +159,19 @@ def _inside(name: str, how: Putting, *, whole: bool) -> str | None:
     return f"{how.path}/{name}" if how.path else name
 
 
-def _copy(artifact: Artifact, uri: str, how: Putting) -> None:
-    """Read what is at the URI into new files, piece by piece."""
-    from headwater.sources import SOURCES
+def _name(uri: str, how: Putting, *, alone: bool) -> str | None:
+    """Where a URI lies in the version, as for files: several keep their names."""
+    return how.path if alone else _inside(last_part(uri), how, whole=False)
 
-    source = SOURCES.find(uri)
-    for number, found in enumerate(source.walk(uri), 1):
-        if number > how.max_objects:
-            raise InvalidInputError(
-                what=f"more than {how.max_objects} objects are there", where=uri, fix="raise --max-objects"
-            )
-        path = f"{how.path}/{found.path}" if how.path else found.path
-        with artifact.new_file(path, "wb") as file:
-            for piece in source.read(found.uri, found.pin):
-                file.write(piece)
+
+def _copy(artifact: Artifact, uri: str, how: Putting, progress: Progress | None, *, alone: bool) -> None:
+    """Read what is at the URI into temporary files of the artifact, several at once."""
+    from headwater.download.copying import copy_references
+
+    found = find_references(uri, _name(uri, how, alone=alone), max_objects=how.max_objects)
+    folder = Path(artifact.contents.spool().next_path())
+    for path, file in copy_references(found, folder, progress):
+        artifact.add_file(file, path)
 
 
 @click.command(cls=Verb)

@@ -249,9 +249,14 @@ class BorrowedFiles:
 
 
 class Proof:
-    """Compares the bytes of a reference, as they come, with everything that is known about them."""
+    """Compares the bytes of a reference, as they come, with everything that is known about them.
 
-    def __init__(self, entry: ReferenceEntry, first_reads: FirstReads) -> None:
+    Args:
+        entry: Whose bytes.
+        first_reads: Holds them to what they were; None: only to size and pin.
+    """
+
+    def __init__(self, entry: ReferenceEntry, first_reads: FirstReads | None) -> None:
         self._entry, self._first = entry, first_reads
         self._hasher, self._size = blake3(), 0
         kind = (entry.pin.checksum or "").partition(":")[0]
@@ -279,9 +284,10 @@ class Proof:
             raw = self._other.digest()
             if wanted not in (raw.hex(), base64.b64encode(raw).decode()):  # S3 writes base64
                 raise self._changed(entry.pin.checksum, f"{kind}:{raw.hex()}")
-        proved = _proved_by_pin(entry)
-        expected = proved or self._first.settle(key_of(entry), digest)
-        if digest != expected:
+        expected = _proved_by_pin(entry)
+        if expected is None and self._first is not None:
+            expected = self._first.settle(key_of(entry), digest)
+        if expected is not None and digest != expected:
             raise self._changed(str(expected), str(digest))
         return digest
 
