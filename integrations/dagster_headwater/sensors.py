@@ -50,7 +50,7 @@ def build_headwater_version_sensor(
         repo = getattr(context.resources, resource_key).repository()
         watched = [_watch(spec, repo.home.project) for spec in assets]
         cursor, seen = _news(repo, watched, context.cursor)
-        fresh = list(dict.fromkeys(seen))
+        fresh = list({(asset.spec.key, version.id): (asset, version) for asset, version in seen}.values())
         return dg.SensorResult(
             asset_events=[_materialization(asset, version) for asset, version in fresh],
             run_requests=[_request(asset, version) for asset, version in fresh] if launches else [],

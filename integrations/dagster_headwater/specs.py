@@ -64,7 +64,8 @@ def load_headwater_asset_specs(
     Raises:
         HeadwaterError: The repository cannot be read.
     """
-    repo = headwater.process_config_and_initialize().repository()
+    with headwater.process_config_and_initialize_cm() as ready:
+        repo = ready.repository()
     found = []
     for info in repo.artifacts(project=project, type=type, where=where, order="name"):
         described = {"description": info.description or None, **spec}
