@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect import Task
 from prefect.context import TaskRunContext, get_run_context
@@ -82,23 +82,25 @@ class StepTask(Task[P, R]):
             endings.add_hook(getattr(new, hooks), endings.task_ended)
         return new
 
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
-        """As Prefect's."""
-        held = together.holding()
-        if held is None:
-            return super().submit(*args, **kwargs)
-        future = Task.submit(self._told(), *args, **kwargs)
-        held.expect([future])
-        return future
+    if not TYPE_CHECKING:  # Prefect's own signatures type them
 
-    def map(self, *args: Any, **kwargs: Any) -> Any:
-        """As Prefect's."""
-        held = together.holding()
-        if held is None:
-            return super().map(*args, **kwargs)
-        futures = Task.map(self._told(), *args, **kwargs)
-        held.expect(futures)
-        return futures
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            """As Prefect's."""
+            held = together.holding()
+            if held is None:
+                return super().submit(*args, **kwargs)
+            future = Task.submit(self._told(), *args, **kwargs)
+            held.expect([future])
+            return future
+
+        def map(self, *args: Any, **kwargs: Any) -> Any:
+            """As Prefect's."""
+            held = together.holding()
+            if held is None:
+                return super().map(*args, **kwargs)
+            futures = Task.map(self._told(), *args, **kwargs)
+            held.expect(futures)
+            return futures
 
     def _told(self) -> StepTask[P, R]:
         """A copy that knows, in whatever process it will run, that its results are part of something."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FORMS = Path("tests/typing/forms.py")
-WRONG = Path("tests/typing/wrong_uses.py")
+FORMS = [Path("tests/typing/forms.py"), Path("tests/typing/prefect_forms.py")]
+WRONG = [Path("tests/typing/wrong_uses.py"), Path("tests/typing/prefect_wrong_uses.py")]
 
 Found = tuple[dict[int, str], dict[int, list[str]]]
 """Line → revealed type; line → errors."""
@@ -67,15 +67,17 @@ def marked(path: Path, pattern: str) -> dict[int, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("forms", FORMS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("check", [by_mypy, by_pyright])
-def test_every_form_has_the_promised_type(check: Callable[[Path], Found]) -> None:
-    revealed, errors = check(FORMS)
+def test_every_form_has_the_promised_type(check: Callable[[Path], Found], forms: Path) -> None:
+    revealed, errors = check(forms)
     assert not errors
-    assert revealed == marked(FORMS, r"reveal_type\(.*\)  # (.+)$")
+    assert revealed == marked(forms, r"reveal_type\(.*\)  # (.+)$")
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda path: path.stem)
 @pytest.mark.parametrize("check", [by_mypy, by_pyright])
-def test_every_wrong_use_is_an_error_and_nothing_else_is(check: Callable[[Path], Found]) -> None:
-    _, errors = check(WRONG)
-    assert sorted(errors) == sorted(marked(WRONG, r"# (wrong)$")), errors
+def test_every_wrong_use_is_an_error_and_nothing_else_is(check: Callable[[Path], Found], wrong: Path) -> None:
+    _, errors = check(wrong)
+    assert sorted(errors) == sorted(marked(wrong, r"# (wrong)$")), errors

@@ -39,7 +39,7 @@ def test_outputs_are_drafts_until_the_end_and_then_all_there(together, runner, r
             parts = part.map(raw, [1, 2])
             merged = merge.submit(parts).result()
             during.append((merged.state, published(hw.connect())))
-        return [str(merged), merged.reload().state, str(raw.result().reload())]
+        return [str(merged.reload()), merged.state, str(raw.result().reload())]
 
     assert pipeline() == ["vision/merged:v0", "published", "vision/raw:v0"]
     assert during == [("draft", {})]
