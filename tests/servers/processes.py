@@ -37,10 +37,13 @@ def _is_free(port: int) -> bool:
 _WATCH = """
 import os, select, shutil, signal, subprocess, sys
 folder, command = sys.argv[1], sys.argv[2:]
-server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+server = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
 while server.poll() is None and not select.select([0], [], [], 0.5)[0]:
     pass
-server.kill()
+try:
+    os.killpg(server.pid, signal.SIGKILL)  # also the workers that it started
+except ProcessLookupError:
+    pass
 server.wait()
 shutil.rmtree(folder, ignore_errors=True)
 """

@@ -1,4 +1,4 @@
-"""The conformance pipelines; the word airflow makes Airflow look into this file."""
+"""The conformance pipelines as DAGs for a real Airflow (which looks only into files with these two words)."""
 
 from tests.integrations.airflow.shapes import NAMES, build
 

@@ -1,0 +1,168 @@
+"""What only a real Airflow shows: assets, watchers, a deferred sensor, clears, marks, kills, links, connections."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import headwater as hw
+from tests.integrations.airflow.real import wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def repo(airflow: Any, airflow_repository: str) -> Iterator[hw.Repository]:
+    with hw.connect(airflow_repository, project="vision") as repository:
+        yield repository
+
+
+def run_of(repo: hw.Repository, dag_id: str, run_id: str, task: str) -> hw.Run:
+    return repo.run(f"airflow:{dag_id}/{run_id}/{task}/-1")
+
+
+def test_the_provider_is_known_and_its_connection_works(airflow, airflow_repository) -> None:
+    assert "headwater" in airflow.command("providers", "list")
+    kinds = airflow.client.get("/ui/connections/hook_meta").json()
+    ours = next(kind for kind in kinds if kind["connection_type"] == "headwater")
+    assert ours["standard_fields"]["host"]["title"] == "Repository URL"
+    assert set(ours["extra_fields"]) == {"project", "tracking"}
+    said = airflow.post("connections/test", airflow.get("connections/headwater_default"))
+    assert said["status"], said
+    assert airflow_repository in said["message"]
+
+
+def test_an_asset_event_carries_the_version_and_starts_a_dag(airflow, repo) -> None:
+    run_id, state = airflow.run("producer", text="from producer")
+    assert state == "success"
+    consumed = wait_for(lambda: [r for r in airflow.runs_of("consumer") if r["state"] == "success"], "the consumer")
+    made = run_of(repo, "producer", run_id, "make")
+    version = made.logged_artifacts()[0]
+    assert str(version) == "vision/made-here:v0", "the project stands in the connection, which workers ask Airflow for"
+    taken = run_of(repo, "consumer", consumed[0]["dag_run_id"], "consume")
+    assert [str(v) for v in taken.used_artifacts()] == ["vision/made-here:v0"]
+    assert repo.version("consumed").load() == "from producer"
+    assert str(run_of(repo, "producer", run_id, "plain").used_artifacts()[0]) == "vision/made-here:v0"
+    wait_for(lambda: repo.run(f"airflow:producer/{run_id}").state == "finished", "the end of the DAG run's run")
+    assert wait_for(lambda: run_of(repo, "producer", run_id, "plain").state == "finished", "the end of a plain task")
+
+
+def test_the_link_leads_from_the_task_to_its_run_and_back(airflow, repo) -> None:
+    run_id, _ = airflow.run("producer", text="linked")
+    path = f"dags/producer/dagRuns/{run_id}/taskInstances/make/links"
+    link = airflow.get(path)["extra_links"]["Headwater run"]
+    assert link.startswith("http://127.0.0.1:9/headwater/runs/airflow%3Aproducer%2F")
+    assert link.endswith("?attempt=1")
+    back = run_of(repo, "producer", run_id, "make").record.links["airflow"]
+    assert back.startswith(airflow.url)
+    assert f"/dags/producer/runs/{run_id}" in back.replace("%3A", ":").replace("%2B", "+")
+
+
+def test_a_clear_is_another_attempt_and_no_other_version(airflow, repo) -> None:
+    run_id, _ = airflow.run("producer", text="cleared")
+    before = repo.artifact("made-here").versions()
+    airflow.clear("producer", run_id, task_ids=["make"], include_downstream=True)
+    assert airflow.ended("producer", run_id) == "success"
+    attempts = run_of(repo, "producer", run_id, "make").attempts()
+    assert [(a.attempt, a.state) for a in attempts] == [(1, "finished"), (2, "finished")]
+    assert repo.artifact("made-here").versions() == before
+    kinds = [edge.kind for a in attempts for edge in a.logs()]
+    assert kinds == ["created", "reproduced"]
+
+
+def test_a_version_logged_anywhere_starts_the_dag_that_watches_it(airflow, repo) -> None:
+    wait_for(lambda: airflow.client.get("/api/v2/dags/follower").status_code == 200, "the follower")
+    with repo.start_run("on a laptop") as run:
+        for text in ("one", "two", "three"):
+            run.log_artifact(text, "from-outside")
+
+    def seen() -> set[str]:
+        return {ref for version in (repo.artifact("followed").versions() if repo.exists("followed") else ())
+                for ref in version.load()}  # fmt: skip
+
+    wait_for(lambda: {f"vision/from-outside:v{i}" for i in range(3)} <= seen(), "all three versions", seen)
+
+
+def test_a_promotion_starts_the_dag_that_waits_for_the_alias(airflow, repo) -> None:
+    with repo.start_run("on a laptop") as run:
+        version = run.log_artifact("model", "promoted")
+    time.sleep(2)
+    assert airflow.runs_of("deployer") == [], "no alias has moved"
+    repo.set_alias("promoted:prod", to=version)
+    done = wait_for(lambda: [r for r in airflow.runs_of("deployer") if r["state"] == "success"], "the deployment")
+    used = run_of(repo, "deployer", done[0]["dag_run_id"], "deploy").used_artifacts()
+    assert [str(v) for v in used] == ["vision/promoted:v0"]
+
+
+def test_a_deferred_sensor_is_woken_from_outside(airflow, repo) -> None:
+    run_id = airflow.begin("waiting")
+    wait_for(lambda: airflow.tasks("waiting", run_id)["wait"]["state"] == "deferred", "the deferral")
+    with repo.start_run("on a laptop") as run:
+        run.log_artifact("news", "awaited")
+    assert airflow.ended("waiting", run_id) == "success"
+    assert repo.version("answer").load() == "answer to news"
+    waited = run_of(repo, "waiting", run_id, "wait")
+    assert (waited.state, [str(v) for v in waited.used_artifacts()]) == ("finished", ["vision/awaited:v0"])
+
+
+def test_a_worker_killed_at_its_work_leaves_no_false_success(airflow, repo) -> None:
+    run_id = airflow.begin("endless")
+    wait_for(lambda: repo.exists("started"), "the first log")
+    run = run_of(repo, "endless", run_id, "sleep")
+    assert run.state == "running"
+    os.kill(run.record.pid, signal.SIGKILL)
+    assert airflow.ended("endless", run_id) == "failed"
+    wait_for(lambda: run.reload().state == "lost", "the scheduler's listener", lambda: run.state)
+    assert not repo.exists("never")
+
+
+def test_a_task_marked_as_failed_while_it_runs(airflow, repo) -> None:
+    run_id = airflow.begin("endless")
+    key = f"airflow:endless/{run_id}/sleep/-1"
+    wait_for(lambda: [r for r in repo.runs() if r.key == key and r.logged_artifacts()], "the first log")
+    answer = airflow.client.patch(
+        f"/api/v2/dags/endless/dagRuns/{run_id}/taskInstances/sleep", json={"new_state": "failed"}
+    )
+    assert answer.status_code == 200, answer.text
+    wait_for(lambda: repo.run(key).state in ("failed", "cancelled"), "the end", lambda: repo.run(key).state)
+    airflow.ended("endless", run_id)
+    assert repo.run(key).state in ("failed", "cancelled")
+
+
+def test_nothing_secret_is_in_the_logs(airflow) -> None:
+    found = [path for server in airflow.servers for path in server.folder.rglob("*.log")
+             if "hidden-word" in path.read_text(errors="replace")]  # fmt: skip
+    assert found == []
+
+
+def browser() -> str | None:
+    return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+
+
+@pytest.mark.skipif(browser() is None, reason="no browser to take the picture with")
+def test_the_task_page_shows_the_link(airflow, tmp_path) -> None:
+    run_id, _ = airflow.run("producer", text="pictured")
+    page = f"{airflow.url}/dags/producer/runs/{run_id}/tasks/make".replace("+", "%2B")
+    token = airflow.client.headers["Authorization"].removeprefix("Bearer ")
+    entry = f"{airflow.url}/auth/token/login?next={page}"
+    picture = Path(os.environ.get("HEADWATER_SCREENSHOTS", tmp_path), "airflow-task.png")
+    assert token
+    shown = [str(browser()), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile",
+             "--proxy-server=direct://", "--window-size=1400,1000", "--virtual-time-budget=20000"]  # fmt: skip
+    done = subprocess.run(
+        [*shown, f"--screenshot={picture}", entry], capture_output=True, text=True, timeout=90,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert picture.exists(), done.stderr[-2000:]
+    dom = subprocess.run(
+        [*shown, "--dump-dom", entry], capture_output=True, text=True, timeout=90, env={**os.environ, "HOME": str(tmp_path)}
+    )
+    assert "Headwater run" in dom.stdout, dom.stdout[-3000:]
