@@ -35,12 +35,17 @@ def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
         now.update(before)
 
 
-@pytest.fixture(params=["memory", "folder"])
-def repo(request, tmp_path):
-    """An empty repository, in every embedded world."""
+@pytest.fixture(params=["memory", "folder", pytest.param("team", marks=pytest.mark.slow)])
+def repo(request, tmp_path, monkeypatch):
+    """An empty repository in every world: in memory, in a folder, in PostgreSQL and an S3 bucket."""
     import headwater as hw
 
-    url = "memory://" if request.param == "memory" else str(tmp_path / "repository")
+    if request.param == "team":
+        from tests.servers.team import new_repository
+
+        url = new_repository(monkeypatch)
+    else:
+        url = "memory://" if request.param == "memory" else str(tmp_path / "repository")
     with hw.connect(url, project="vision") as repository:
         yield repository
 
@@ -51,4 +56,14 @@ def folder_repo(tmp_path):
     import headwater as hw
 
     with hw.connect(tmp_path / "repository", project="vision") as repository:
+        yield repository
+
+
+@pytest.fixture
+def team_repo(monkeypatch):
+    """An empty repository in PostgreSQL and an S3 bucket; for slow tests."""
+    import headwater as hw
+    from tests.servers.team import new_repository
+
+    with hw.connect(new_repository(monkeypatch), project="vision") as repository:
         yield repository

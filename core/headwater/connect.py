@@ -254,7 +254,7 @@ def _assemble(url: str, catalog: Catalog, objects: ObjectStore, project: str | N
         folder = folder / catalog.repository_id
     _check_marker(catalog, objects)
     remote = not isinstance(objects, FileStore | MemoryStore)
-    cache = FileCache(now.cache / "files", now.quota)
+    cache = FileCache(now.cache / "files", now.quota // 2)  # the other half is for shared trees
     home = Home(
         url=url,
         catalog=catalog,

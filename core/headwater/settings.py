@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     cache: Path
     quota: int
-    """Most bytes of file cache and shared trees."""
+    """Most bytes of this machine's copies: half for the file cache, half for each repository's shared trees."""
     objects: str | None = None
     """How this machine reaches the packs, if not as the catalog says: the same bucket by another endpoint."""
 

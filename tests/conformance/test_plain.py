@@ -33,6 +33,22 @@ class TestUnderThreads(PipelineFacts):
 
 
 @pytest.mark.slow
+class TestUnderThreadsWithATeamsRepository(PipelineFacts):
+    @pytest.fixture
+    def repo(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[hw.Repository]:
+        from tests.servers.team import new_repository
+
+        monkeypatch.setenv("HEADWATER_URL", new_repository(monkeypatch))
+        monkeypatch.setenv("HEADWATER_PROJECT", "conformance")
+        with hw.connect() as repository:
+            yield repository
+
+    @pytest.fixture
+    def orchestrator(self) -> Orchestrator:
+        return ORCHESTRATORS["threads"]
+
+
+@pytest.mark.slow
 class TestUnderProcessesBySpawn(PipelineFacts):
     @pytest.fixture
     def orchestrator(self) -> Orchestrator:

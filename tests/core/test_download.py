@@ -44,7 +44,7 @@ from headwater.model.naming import check_path
 from headwater.sources import SOURCES
 from headwater.store.blobs import BlobStore
 from headwater.store.cache import FileCache
-from tests.core.worlds import World, world, write
+from tests.core.worlds import World, team_world, world, write
 from tests.faults import KILLED, Fault, Faulty
 
 LARGE = random.Random(7).randbytes(3_500_000)
@@ -90,9 +90,14 @@ class Here:
         return next(e for page in pages for e in self.blobs.read_page(page) if e.path == path)
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> Here:
-    return Here(world(tmp_path / "repository", store=FileStore(tmp_path / "objects")), tmp_path / "state")
+@pytest.fixture(params=["here", pytest.param("team", marks=pytest.mark.slow)])
+def here(request, tmp_path: Path, monkeypatch):
+    if request.param == "here":
+        yield Here(world(tmp_path / "repository", store=FileStore(tmp_path / "objects")), tmp_path / "state")
+        return
+    shared = team_world(tmp_path / "repository", monkeypatch)
+    yield Here(shared, tmp_path / "state")
+    shared.catalog.close()
 
 
 @pytest.fixture

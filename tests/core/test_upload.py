@@ -26,15 +26,20 @@ from headwater.model.digest import Digest
 from headwater.model.manifest import build_pages
 from headwater.store import blobwriter
 from headwater.upload.large import read_large
-from tests.core.worlds import later, publication, world, write
+from tests.core.worlds import later, publication, team_world, world, write
 from tests.faults import Fault
 
 FILES = {"a.txt": b"one", "b/c.txt": b"two" * 100, "b/d/e.bin": bytes(range(256)) * 40, "empty/": b"", "zero": b""}
 
 
-@pytest.fixture
-def here(tmp_path):
-    return world(tmp_path / "repository")
+@pytest.fixture(params=["here", pytest.param("team", marks=pytest.mark.slow)])
+def here(request, tmp_path, monkeypatch):
+    if request.param == "here":
+        yield world(tmp_path / "repository")
+        return
+    shared = team_world(tmp_path / "repository", monkeypatch)
+    yield shared
+    shared.catalog.close()
 
 
 @pytest.fixture
@@ -320,8 +325,7 @@ def test_packs_that_collection_took_are_sent_again(here, tree):
         first = here.log(Artifact("t").add_dir(tree))
     for info in list(here.store.list()):
         here.store.delete(info.key)
-    with sqlite3.connect(here.statcache.path.parent / "catalog.sqlite") as db:
-        db.execute("UPDATE packs SET state = 'deleting'")
+    here.catalog.database.write(lambda tx: tx.run("UPDATE packs SET state = 'deleting'"))
     second = here.log(Artifact("t").add_dir(tree))
     assert second.root == first.root
     assert here.content(second) == {**FILES, "large": noise(2 << 20)}

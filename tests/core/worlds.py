@@ -60,13 +60,25 @@ class World:
         return b"".join(found[name] for name, _ in chunks)
 
 
-def world(folder: Path, fault: Fault | None = None, *, store: Any = None, sample: float = 0.0) -> World:
+def world(
+    folder: Path, fault: Fault | None = None, *, store: Any = None, sample: float = 0.0, catalog: Any = None
+) -> World:
     """An empty repository below `folder`; its stat cache checks no samples unless asked."""
     folder.mkdir(parents=True, exist_ok=True)
-    catalog = create(f"sqlite:///{folder}/catalog.sqlite")
+    catalog = catalog or create(f"sqlite:///{folder}/catalog.sqlite")
     faulty = Faulty(store or MemoryStore(), fault)
     cache = StatCache(folder / "stats.sqlite", sample=sample)
     return World(catalog, BlobStore(faulty, catalog.packs), cache, faulty)
+
+
+def team_world(folder: Path, patch: Any) -> World:
+    """The same with a catalog in PostgreSQL and packs in a bucket."""
+    from headwater.backends.s3 import S3Store
+    from headwater.catalog.sql import open_catalog
+    from tests.servers import team
+
+    place = team.place()
+    return world(folder, store=S3Store(place), catalog=open_catalog(team.new_repository(patch, place)))
 
 
 def publication(artifact: Artifact, uploaded: Uploaded, lease: str) -> Publication:

@@ -104,3 +104,17 @@ def test_what_was_sent_before_the_crash_is_not_sent_again():
     total = sum(size for *_, size in repo.home.catalog.packs.packs("live"))
     assert sent <= total - sealed
     assert_promises(repo, {"data": {0: files}})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["raise", "lose"])
+@pytest.mark.parametrize("at", range(1, CALLS + 2, 4))
+def test_a_crash_with_postgresql_and_a_bucket_leaves_whole_versions_and_logging_again_resumes(kind, at, team_repo):
+    team_repo.log_artifact(artifact(OLD))
+    crashing, _, _ = faulted(team_repo, Fault(kind, at=at, times=10**6, error=Crash()))
+    with contextlib.suppress(Crash):
+        whole_step(crashing)
+    made = [v.number for v in team_repo.artifact("data").versions()]
+    assert made in ([0], [1, 0])
+    whole_step(team_repo)
+    assert_promises(team_repo, {"data": {0: OLD, 1: NEW}})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import disk
-from headwater.errors import StorageError
+from headwater.errors import AccessError, StorageError
 
 if TYPE_CHECKING:
     from headwater.download.filling import Home
@@ -49,7 +49,7 @@ def prune_trees(home: Home, to_bytes: int = 0) -> int:
         AccessError, StorageError: One could not be removed.
     """
     folder = home.folder / TREES
-    sizes = {tree: folder_bytes(tree) for tree in _trees(folder)}
+    sizes = {tree: _size_of(tree) for tree in _trees(folder)}
     left, freed, now = sum(sizes.values()), 0, time.time()
     for tree in sorted(sizes, key=_last_used):
         if left - freed <= to_bytes:
@@ -59,10 +59,37 @@ def prune_trees(home: Home, to_bytes: int = 0) -> int:
     return freed
 
 
+def keep_quota(home: Home, quota: int) -> int:
+    """Remove shared trees, longest unused first, until they take at most `quota`; those of the last hour stay.
+
+    Called after a tree was made. Best effort: a tree that cannot be removed is nobody's error here.
+    """
+    with contextlib.suppress(AccessError, StorageError):
+        return prune_trees(home, max(1, quota))  # 0 would take the young ones too
+    return 0
+
+
 def _trees(folder: Path) -> list[Path]:
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as found:
         return [Path(entry.path) for entry in found if entry.is_dir(follow_symlinks=False)]
     return []
+
+
+def record_size(tree: Path, size: int) -> None:
+    """Keep a complete tree's size beside it: adding up needs no walk then."""
+    with contextlib.suppress(OSError):
+        _note_of(tree).write_text(str(size))
+
+
+def _size_of(tree: Path) -> int:
+    try:
+        return int(_note_of(tree).read_text())
+    except (OSError, ValueError):  # unfinished, or made by an older version
+        return folder_bytes(tree)
+
+
+def _note_of(tree: Path) -> Path:
+    return tree.with_name(tree.name + ".bytes")
 
 
 def _stats_of(tree: Path) -> Path:
@@ -82,6 +109,7 @@ def _remove(tree: Path) -> bool:
     try:
         with disk.locked(lock, patience=0.0), disk.explained(tree):
             _stats_of(tree).unlink(missing_ok=True)
+            _note_of(tree).unlink(missing_ok=True)
             disk.remove_tree(tree)
     except StorageError as error:
         if error.retryable:  # somebody is filling it

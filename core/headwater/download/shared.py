@@ -5,6 +5,7 @@ folder/trees/<hex>.unfinished/  being filled; a killed process's is gone on with
 folder/trees/<hex>.stats        what the files looked like when they were last known to be right
 folder/trees/<hex>.lock
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -16,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headwater import disk
+from headwater import disk, settings
 from headwater.download.borrowed import content_of
 from headwater.download.filling import Home, Wishes, fill, walk_files
 from headwater.download.firstread import FirstReads
 from headwater.download.judging import hash_file
 from headwater.download.placed import RACY_NS, forget_placed
-from headwater.download.pruning import mark_used
+from headwater.download.pruning import folder_bytes, keep_quota, mark_used, record_size
 from headwater.download.selection import Selection
 from headwater.download.target import Target
 from headwater.model.digest import Digest
@@ -58,6 +59,7 @@ def shared_tree(home: Home, root: Digest, *, progress: Progress | None = None) -
     with disk.locked(trees / f"{root.hex()}.lock", patience=_PATIENCE):
         if not _reusable(home, root, final, deep=True):
             _make(home, root, final, progress)
+            keep_quota(home, settings.current().quota // 2)
     return final
 
 
@@ -82,6 +84,7 @@ def _make(home: Home, root: Digest, final: Path, progress: Progress | None) -> N
         final.chmod(0o555)
         forget_placed(home.folder, unfinished)
     _Stats(final).write(selection.paths())
+    record_size(final, folder_bytes(final))
 
 
 def _reusable(home: Home, root: Digest, final: Path, *, deep: bool = False) -> bool:
