@@ -24,6 +24,8 @@ ATTEMPTS = 6
 FIRST_PAUSE = 0.2
 """Seconds before the second attempt, at most; every further pause may be twice as long."""
 LONGEST_PAUSE = 20.0
+HEADWAY = 64 << 10
+"""Bytes between two breaks that show a connection worth going on with."""
 LONGEST_RETRY_AFTER = 60.0
 """A service that asks for more patience than this, seconds, is given up at once."""
 
@@ -131,17 +133,18 @@ def swap(write: Callable[[str], str], look: Callable[[], Stamp | None]) -> str:
 def resumed(open_at: Callable[[int], Iterator[bytes]], start: int) -> Iterator[bytes]:
     """Yield what `open_at(start)` yields; after a cut connection go on at the byte it broke off.
 
-    Gives up after `ATTEMPTS` failures in a row without a byte between them.
+    Gives up after `ATTEMPTS` failures in a row with less than `HEADWAY` bytes between them.
     `open_at` must see to it that it opens the same bytes each time.
     """
-    position, failures = start, 0
+    position, broken, failures = start, start, 0
     while True:
         try:
             for piece in open_at(position):
-                position, failures = position + len(piece), 0
+                position += len(piece)
                 yield piece
             return
         except StorageError as error:
-            failures += 1
+            failures = 1 if position - broken >= HEADWAY else failures + 1
+            broken = position
             if failures == ATTEMPTS or not wait(error, failures):
                 raise
