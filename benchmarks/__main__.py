@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.child import ROOT
 from benchmarks.figures import Figure, print_table, to_json
 
-NAMES = ("imports", "steps", "small_files", "large_file", "million_entries", "lineage")
+NAMES = ("imports", "steps", "prefect_steps", "small_files", "large_file", "million_entries", "lineage", "collection")
 
 
 def main() -> int:

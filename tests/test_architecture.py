@@ -26,7 +26,7 @@ INTEGRATIONS = ROOT / "integrations"
 FLOORS: list[set[str]] = [
     {"errors"},
     {"model"},
-    {"ports", "disk", "settings"},
+    {"ports", "disk", "forks", "settings"},
     {"backends", "store", "catalog", "codecs", "heartbeat"},
     {"sources", "contents", "references", "artifact", "upload", "download"},
     {"home", "handle", "lookup", "code", "runfacts", "examination"},
@@ -35,7 +35,7 @@ FLOORS: list[set[str]] = [
     {"repository", "upkeep", "spool"},
     {"steps", "server"},
     {"connect"},
-    {"adapter", "exchange", "testing"},
+    {"adapter", "exchange", "restoring", "testing"},
     {"demo"},
     {"cli"},
 ]

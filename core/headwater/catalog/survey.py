@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy import text
+
 from headwater.catalog.collection import ALIVE
 from headwater.catalog.rows import SECOND
-from headwater.ports.care import Contents, Holder
+from headwater.ports.care import Holder, LivePack
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
-    from headwater.catalog.engine import Database, Row, Tx
+    from headwater.catalog.engine import Database, Tx
 
 SLICE = 2000
 """Rows that one look reads."""
-PACKS = 100
-"""Packs whose blobs one look reads."""
+BLOBS = 20_000
+"""Rows of the index that one look reads: in the order they lie in, which is five times faster than pack by pack."""
+
+_INDEX = text(
+    "SELECT name, pack, stored FROM blobs WHERE (name, pack) > (:name, :pack) ORDER BY name, pack LIMIT :limit"
+)
 
 _PAGES_AFTER = f"SELECT DISTINCT m.page FROM manifest m WHERE m.page > :after AND {ALIVE}"
 
@@ -54,28 +60,31 @@ class Survey:
                 return
             after = bytes(rows[-1][0])
 
-    def contents(self, *, min_age_seconds: float = 0) -> Iterator[Contents]:
-        below = self._db.read(lambda tx: tx.value("SELECT max(id) FROM packs") or 0) + 1
+    def live_packs(self, *, min_age_seconds: float = 0) -> dict[int, LivePack]:
+        def work(tx: Tx) -> dict[int, LivePack]:
+            before = tx.now - int(min_age_seconds * SECOND)
+            return {
+                row.id: LivePack(row.uid, row.size, row.created_at <= before)
+                for row in tx.rows("SELECT id, uid, size, created_at FROM packs WHERE state = 'live' ORDER BY id")
+            }
+
+        return self._db.read(work)
+
+    def index(self) -> Iterator[Sequence[tuple[bytes, int, int]]]:
+        name, pack = b"", 0
         while True:
 
-            def work(tx: Tx, below: int = below) -> tuple[list[Row], list[Row]]:
-                before = tx.now - int(min_age_seconds * SECOND)
-                found = tx.rows(
-                    "SELECT id, uid, size FROM packs WHERE id < :below AND state = 'live' AND created_at <= :before"
-                    " ORDER BY id DESC LIMIT :limit", below=below, before=before, limit=PACKS,
-                )  # fmt: skip
-                keys = [row[0] for row in found]
-                query = "SELECT pack, name, stored FROM blobs WHERE {having}"
-                return list(found), list(tx.rows_having(query, "pack", keys)) if keys else []
+            def work(tx: Tx, name: bytes = name, pack: int = pack) -> Sequence[tuple[bytes, int, int]]:
+                found = tx.conn.execute(_INDEX, {"name": name, "pack": pack, "limit": BLOBS})
+                rows: Sequence[tuple[bytes, int, int]] = found.cursor.fetchall()  # plain tuples: there are millions
+                found.close()
+                return rows
 
-            packs, blobs = self._db.read(work)
-            held: dict[int, list[tuple[bytes, int]]] = {row[0]: [] for row in packs}
-            for pack, name, stored in blobs:
-                held[pack].append((bytes(name), stored))
-            yield from (Contents(uid, size, held[key]) for key, uid, size in packs)
-            if len(packs) < PACKS:
+            rows = self._db.read(work)
+            yield rows
+            if len(rows) < BLOBS:
                 return
-            below = packs[-1][0]
+            name, pack, _ = rows[-1]
 
     def holders(self) -> Iterator[Holder]:
         artifacts = self._db.read(lambda tx: tx.rows(

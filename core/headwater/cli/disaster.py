@@ -69,7 +69,7 @@ def _document(made: object) -> dict[str, object]:
 def restore(session: Session, where: str | None, objects: str | None, chosen: str | None) -> None:
     """Fill the empty (or missing) catalog at URL from the newest backup; then run `headwater repair`."""
     from headwater import settings
-    from headwater.connect import restore as bring_back
+    from headwater.restoring import restore as bring_back
 
     found, rows = bring_back(where or session.url or settings.current().url, objects, chosen)
     document = {"backup": _document(found), "rows": rows}

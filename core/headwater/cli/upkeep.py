@@ -31,7 +31,11 @@ KINDS = ("missing", "changed", "mode", "unverified", "extra")
 @click.option("--objects", metavar="URL", help="Where the packs go: s3://…, gs://…, az://… or a folder.")
 @click.pass_obj
 def init(session: Session, where: str | None, objects: str | None) -> None:
-    """Make a repository at URL (a folder, or postgresql://…), or bring one up to date; what is there stays."""
+    """Make a repository at URL (a folder, or postgresql://…), or bring one up to date; what is there stays.
+
+    The place for the packs is tried out first (write, write on a condition, read, list, delete, clock), then recorded
+    in the catalog: from then on the catalog's URL is all a worker needs.
+    """
     from headwater.connect import create
 
     with create(where or session.url or settings.current().url, objects) as repository:

@@ -21,13 +21,13 @@ class Holder(NamedTuple):
     size: int
 
 
-class Contents(NamedTuple):
-    """What a live pack holds."""
+class LivePack(NamedTuple):
+    """A pack that is live."""
 
     pack_id: str
     size: int
-    blobs: Sequence[tuple[bytes, int]]
-    """(name, stored bytes)."""
+    old: bool
+    """As old as was asked for."""
 
 
 class SurveyCatalog(Protocol):
@@ -42,8 +42,11 @@ class SurveyCatalog(Protocol):
     def standing(self) -> Iterator[bytes]:
         """Names of the pages and roots of every version that stands, or that a running run reads; each once."""
 
-    def contents(self, *, min_age_seconds: float = 0) -> Iterator[Contents]:
-        """Live packs that old and older, newest first, with their blobs."""
+    def live_packs(self, *, min_age_seconds: float = 0) -> dict[int, LivePack]:
+        """Every live pack under the catalog's own number for it, which rises with age."""
+
+    def index(self) -> Iterator[Sequence[tuple[bytes, int, int]]]:
+        """The whole index of blobs in slices: (name, number of the pack, stored bytes), by name and number."""
 
     def holders(self) -> Iterator[Holder]:
         """Which artifact needs which pack, each pair once, by artifact."""

@@ -13,15 +13,16 @@ import msgspec
 
 from headwater.errors import ConflictError, HeadwaterError, IntegrityError
 from headwater.upkeep.epochs import caretaker
-from headwater.upkeep.liveness import Sketch, live_sketch
+from headwater.upkeep.liveness import live_sketch
 from headwater.upkeep.relocation import relocate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from headwater.home import Home
     from headwater.ports import Progress
-    from headwater.ports.care import Contents
+    from headwater.ports.care import LivePack
+    from headwater.upkeep.liveness import Sketch
 
 SPARSE = 0.60
 """Packs with a smaller share of needed bytes are compacted (kopia calls its own `short` at the same share) …"""
@@ -68,24 +69,24 @@ class Compacted(msgspec.Struct, kw_only=True):
 def plan(home: Home, *, min_age_seconds: float = 86_400, progress: Progress | None = None) -> Plan:
     """Find sparse and small packs. Reads every page of every standing version once.
 
-    Memory is 8 bytes per blob of the repository and 100 per pack found, whatever the sizes.
+    Memory is 4 to 8 bytes per blob of the repository and some hundred per pack, whatever the sizes.
 
     Raises:
         IntegrityError: A page cannot be read: what it needs is unknown, so nothing is planned.
         StorageError, AccessError
     """
-    survey = caretaker(home).survey
-    capacity = survey.n_blobs()
-    live, seen = live_sketch(home, capacity, progress), Sketch(capacity)
-    found = Plan()
+    survey, collector = caretaker(home).survey, caretaker(home).collector
+    packs = survey.live_packs(min_age_seconds=min_age_seconds)
+    needed, blobs = _weigh(home, packs, live_sketch(home, survey.n_blobs(), progress))
+    found = Plan(stored=sum(pack.size for pack in packs.values()))
     sparse: list[Candidate] = []
     small: list[Candidate] = []
-    for pack in survey.contents(min_age_seconds=min_age_seconds):
-        candidate = _judge(pack, live, seen)
-        found.stored += pack.size
-        if not candidate.live and not caretaker(home).collector.pages_in(pack.pack_id):
-            continue  # collection takes it as it is
-        if candidate.live < SPARSE * pack.size:
+    for number, pack in packs.items():
+        live = needed.get(number, 0)
+        candidate = Candidate(pack.pack_id, pack.size, live, blobs.get(number, 0))
+        if not pack.old or (not live and not collector.pages_in(pack.pack_id)):
+            continue  # one that nothing needs is collected as it is
+        if live < SPARSE * pack.size:
             sparse.append(candidate)
         elif pack.size < SMALL:
             small.append(candidate)
@@ -98,10 +99,23 @@ def plan(home: Home, *, min_age_seconds: float = 86_400, progress: Progress | No
     return found
 
 
-def _judge(pack: Contents, live: Sketch, seen: Sketch) -> Candidate:
-    """Packs come newest first: a copy in a newer pack is the one that counts."""
-    needed = sum(stored for name, stored in pack.blobs if name in live and seen.add(name))
-    return Candidate(pack.pack_id, pack.size, needed, len(pack.blobs))
+def _weigh(home: Home, packs: Mapping[int, LivePack], live: Sketch) -> tuple[dict[int, int], dict[int, int]]:
+    """Number of a pack → bytes in it that are needed; and → blobs. Of several copies that in the newest pack counts."""
+    needed: dict[int, int] = {}
+    blobs: dict[int, int] = {}
+    last: tuple[bytes, int, int] | None = None
+    for rows in caretaker(home).survey.index():
+        for _, pack, _ in rows:
+            blobs[pack] = blobs.get(pack, 0) + 1
+        for row in live.among(rows):
+            name, pack, stored = row
+            if pack not in packs:
+                continue
+            if last is not None and last[0] == name:  # rows come by name: this is a copy in a newer pack
+                needed[last[1]] -= last[2]
+            needed[pack] = needed.get(pack, 0) + stored
+            last = row
+    return needed, blobs
 
 
 def _why(sparse: Sequence[Candidate], small: Sequence[Candidate], *, worth: bool, merge: bool) -> str:

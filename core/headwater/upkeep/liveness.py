@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from headwater.model.chunker import MIN_FILE, chunk_list_name, decode_chunks
@@ -20,36 +21,47 @@ BITS = 32
 """Bits of memory per blob: with two probes, 4 in 1,000 unneeded blobs are taken for needed ones."""
 PAGES = 64
 """Pages read together."""
+_parts = Struct("<QQ").unpack_from
 
 
 class Sketch:
     """A set of digests that may say yes where it should say no, never the other way (Bloom 1970).
 
+    Digests are random: parts of them are independent hashes. The loops are written out, for they run a million times.
+
     Args:
-        capacity: How many are expected. Takes 4 bytes for each.
+        capacity: How many are expected. Takes 4 to 8 bytes for each.
     """
 
     def __init__(self, capacity: int) -> None:
-        self._size = max(1 << 13, capacity * BITS)
-        self._bits = bytearray(self._size // 8 + 1)
+        size = 1 << max(13, (capacity * BITS - 1).bit_length())
+        self._mask = size - 1
+        self._bits = bytearray(size >> 3)
+
+    def add_all(self, names: Iterable[bytes]) -> None:
+        """Put digests in."""
+        bits, mask = self._bits, self._mask
+        for name in names:
+            one, two = _parts(name)
+            one, two = one & mask, two & mask
+            bits[one >> 3] |= 1 << (one & 7)
+            bits[two >> 3] |= 1 << (two & 7)
 
     def add(self, name: bytes) -> bool:
-        """Put it in; whether it was not there before."""
-        bits, fresh = self._bits, False
-        for at in (0, 8):  # digests are random: parts of them are independent hashes
-            byte, bit = divmod(int.from_bytes(name[at : at + 8], "little") % self._size, 8)
-            if not bits[byte] >> bit & 1:
-                bits[byte] |= 1 << bit
-                fresh = True
+        """Put one in; whether it was not there before."""
+        fresh = not self.among([(name, 0, 0)])
+        self.add_all([name])
         return fresh
 
-    def __contains__(self, name: bytes) -> bool:
-        """Whether it (or, rarely, another) was put in."""
-        for at in (0, 8):
-            byte, bit = divmod(int.from_bytes(name[at : at + 8], "little") % self._size, 8)
-            if not self._bits[byte] >> bit & 1:
-                return False
-        return True
+    def among(self, rows: Iterable[tuple[bytes, int, int]]) -> list[tuple[bytes, int, int]]:
+        """Those rows whose digest (or, rarely, another) was put in."""
+        bits, mask, found = self._bits, self._mask, []
+        for row in rows:
+            one, two = _parts(row[0])
+            one, two = one & mask, two & mask
+            if bits[one >> 3] >> (one & 7) & 1 and bits[two >> 3] >> (two & 7) & 1:
+                found.append(row)
+        return found
 
 
 def pages_of(home: Home, names: Iterable[bytes]) -> Iterator[tuple[bytes, set[bytes], set[bytes]]]:
@@ -93,12 +105,10 @@ def live_sketch(home: Home, capacity: int, progress: Progress | None = None) -> 
     """
     live, purged = Sketch(capacity), purged_names(home)
     for done, (name, small, lists) in enumerate(pages_of(home, caretaker(home).survey.standing()), 1):
-        live.add(name)
-        for blob in small:
-            live.add(blob)
+        live.add_all([name])
+        live.add_all(small)
         for chunks in chunks_of(home, [found for found in lists - purged if live.add(found)]).values():
-            for chunk in chunks:
-                live.add(chunk)
+            live.add_all(chunks)
         if progress:
             progress("pages", done, None)
     return live

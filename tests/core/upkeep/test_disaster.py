@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 import headwater as hw
-from headwater.connect import restore
 from headwater.model.keys import backup_key, pack_key
+from headwater.restoring import restore
 from headwater.upkeep import backups, verify
 from headwater.upkeep.collection import collect
 from headwater.upkeep.repairing import repair
