@@ -17,7 +17,7 @@ import headwater as hw
 from dagster_headwater import seams, spilled
 from dagster_headwater.naming import PIN_TAG, asset_artifact, op_artifact, role_of, selector_of, with_partition, word
 from dagster_headwater.running import key_of
-from headwater.adapter import parse_name
+from headwater.adapter import VersionRecord, parse_name
 
 MISSING = object()
 
@@ -42,6 +42,11 @@ class Wanted:
             return f"{bare}:{self.started_for[bare]}"
         return with_partition(self.artifact, partition, self.selector)
 
+    def is_of(self, record: VersionRecord) -> bool:
+        """Whether that is a version of the wanted artifact."""
+        name = parse_name(self.artifact).within(record.project)
+        return (name.project, name.artifact) == (record.project, record.artifact)
+
     @property
     def role(self) -> str:
         """The input's name, on the lineage edge."""
@@ -55,13 +60,13 @@ def read_input(context: dg.InputContext, default_alias: str) -> Wanted:
     code = {name: word(mine, name) for name in ("version", "alias")}
     launch = {name: config.get(name) for name in ("version", "alias")}
     pin = launch if any(launch.values()) else code
-    artifact = str(config.get("artifact") or word(mine, "artifact") or _artifact(context, theirs))
+    other = config.get("artifact") or word(mine, "artifact")
     return Wanted(
         context=context,
-        artifact=artifact,
+        artifact=str(other or _artifact(context, theirs)),
         selector=selector_of(pin["version"], pin["alias"] or word(theirs, "alias") or default_alias),
-        pinned=any(pin.values()),
-        always=bool(config.get("always") or word(mine, "always")),
+        pinned=bool(other) or any(pin.values()),
+        always=bool(other or config.get("always") or word(mine, "always")),
         started_for=_started_for(context),
     )
 
@@ -118,10 +123,11 @@ def _made_by_producer(repo: hw.Repository, wanted: Wanted, partition: str | None
     except hw.RunNotFoundError:
         return None  # that run stored nothing here, e.g. before this IO manager was adopted
     for attempt in reversed(newest.attempts()):
-        for edge in reversed(attempt.logs()):
-            record = edge.version
-            if edge.role == producer.role and record.partition == (partition or "") and record.state == "published":
-                return repo.version_by_id(record.id)
+        logs = [e for e in attempt.logs() if e.version.partition == (partition or "") and e.version.number is not None]
+        named = [e for e in logs if e.role == producer.role]
+        own = [e for e in logs if wanted.is_of(e.version)]  # logged in the body, and returned as a handle
+        if named or own:
+            return repo.version_by_id((named or own)[-1].version.id)
     if partition is None and newest.group != run_id_of(wanted.context):
         return None
     if partition is None:

@@ -28,6 +28,16 @@ def nothing_preferred() -> Iterator[None]:
 
 
 @pytest.fixture
+def fork_server_anew() -> Iterator[None]:
+    """Step processes are forked from a server that keeps the environment of the test that started it."""
+    from multiprocessing.forkserver import _forkserver
+
+    _forkserver._stop()
+    yield
+    _forkserver._stop()
+
+
+@pytest.fixture
 def repo(url: str) -> Iterator[hw.Repository]:
     with hw.connect(url, project="lake") as repository:
         yield repository

@@ -13,7 +13,7 @@ from tests.integrations.dagster.conforming import InProcess, InProcesses, Launch
 
 class DagsterFacts(PipelineFacts):
     @pytest.fixture
-    def repo(self, tmp_path, monkeypatch, orchestrator):
+    def repo(self, tmp_path, monkeypatch, orchestrator, fork_server_anew):
         monkeypatch.setenv("HEADWATER_URL", str(tmp_path / "repository"))
         monkeypatch.setenv("HEADWATER_PROJECT", "conformance")
         with hw.connect() as opened:
@@ -38,6 +38,7 @@ class TestInProcesses(DagsterFacts):
     test_several_results = None
     test_a_failure = None
     test_a_diamond = None
+    test_a_retry_after_a_half_done_attempt = None
 
     @pytest.fixture
     def orchestrator(self):

@@ -168,7 +168,9 @@ def test_an_external_version_with_new_content_fires_automation(repo, resources):
 
 def test_the_component_builds_what_it_says(repo, url):
     component = HeadwaterComponent(
-        url=url, project="lake", artifacts=[{"name": "images", "group_name": "vision"}, {"name": "churn", "alias": "prod"}]
+        url=url,
+        project="lake",
+        artifacts=[{"name": "images", "group_name": "vision"}, {"name": "churn", "alias": "prod"}],
     )
     defs = component.build_defs(None)
     assert {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()} == {"images", "churn/prod"}

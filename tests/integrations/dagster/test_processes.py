@@ -12,7 +12,7 @@ JOBS = {"in process": pipelines.in_process, "in many processes": pipelines.multi
 
 
 @pytest.fixture
-def repo(url, monkeypatch, tmp_path):
+def repo(url, monkeypatch, tmp_path, fork_server_anew):
     (tmp_path / "markers").mkdir()
     for name, value in {"HEADWATER_URL": url, "HEADWATER_PROJECT": "lake", "MARKERS": tmp_path / "markers"}.items():
         monkeypatch.setenv(name, str(value))

@@ -19,9 +19,7 @@ def raw() -> int:
 
 
 def test_a_multi_asset_and_a_subset_of_it(run, repo):
-    @dg.multi_asset(
-        outs={"p": dg.AssetOut(is_required=False), "q": dg.AssetOut(is_required=False)}, can_subset=True
-    )
+    @dg.multi_asset(outs={"p": dg.AssetOut(is_required=False), "q": dg.AssetOut(is_required=False)}, can_subset=True)
     def both(context: dg.AssetExecutionContext, raw: int):
         for name in sorted(context.op_execution_context.selected_output_names):
             yield dg.Output(f"{name}{raw}", name)

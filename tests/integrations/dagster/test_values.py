@@ -3,7 +3,7 @@
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -156,13 +156,13 @@ def test_none_in_its_three_forms(run, repo):
         return None
 
     @dg.asset
-    def maybe() -> Optional[pd.DataFrame]:
+    def maybe() -> pd.DataFrame | None:
         return None
 
     seen: list[Any] = []
 
     @dg.asset(deps=[nothing])
-    def reader(implied, maybe: Optional[pd.DataFrame]) -> None:
+    def reader(implied, maybe: pd.DataFrame | None) -> None:
         seen.append((implied, maybe))
 
     assert run([nothing, implied, maybe, reader]).success

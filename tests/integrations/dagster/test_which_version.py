@@ -157,9 +157,7 @@ def test_the_data_version_is_the_digest_so_that_unchanged_content_keeps_downstre
     with dg.instance_for_test() as instance:
 
         def status() -> StaleStatus:
-            resolver = CachingStaleStatusResolver(
-                instance, defs.resolve_asset_graph(), LoadingContextForTest(instance)
-            )
+            resolver = CachingStaleStatusResolver(instance, defs.resolve_asset_graph(), LoadingContextForTest(instance))
             return resolver.get_status(dg.AssetKey("out"))
 
         job = defs.resolve_implicit_global_asset_job_def()
@@ -179,9 +177,7 @@ def test_changed_content_fires_automation_and_unchanged_does_not(resources):
     def raw() -> str:
         return content[0]
 
-    @dg.asset(
-        automation_condition=dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
-    )
+    @dg.asset(automation_condition=dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed()))
     def out(raw: str) -> str:
         return raw
 
