@@ -1,5 +1,7 @@
 # Needs Python 3.11+ and make; everything else is installed into .venv and .cache.
 #   make demo    a pipeline on real data, versioned before your eyes
+#   make demo-prefect   one as a Prefect flow that a new dataset version starts
+#   make demo-airflow   one as Airflow DAGs, on a real Airflow
 #   make test    everything CI runs
 #   make check   the same without what is slow (under 3 minutes)
 #   make bench   speed and memory beside W&B and DVC
@@ -23,10 +25,16 @@ unexport PYTHONDONTWRITEBYTECODE # compiled once, every later start is twice as 
 INSTALL = { $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c $(PINS) $(1) || \
 	$(BIN)/python -m pip install -q -c $(PINS) $(1); }
 
-.PHONY: demo test check bench docs format lint types tests-core $(addprefix tests-,$(ORCHESTRATORS)) clean
+.PHONY: demo demo-prefect demo-airflow test check bench docs format lint types tests-core $(addprefix tests-,$(ORCHESTRATORS)) clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/headwater demo
+
+demo-prefect: $(VENV)/.dev
+	@$(BIN)/python examples/prefect/demo.py
+
+demo-airflow: $(VENV)/.dev
+	@$(BIN)/python examples/airflow/demo.py
 
 test: lint types $(addprefix tests-,$(ORCHESTRATORS)) tests-core
 

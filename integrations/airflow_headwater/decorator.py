@@ -12,7 +12,8 @@ from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factor
 from airflow_headwater.assets import artifact_of
 from airflow_headwater.links import HeadwaterRunLink
 from airflow_headwater.runs import complete_sequences, recording
-from airflow_headwater.uses import Use, accent
+from airflow_headwater.uses import accent
+from headwater import Use as CoreUse
 from headwater.adapter import Plan, make_step, read_function, read_outputs
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class HeadwaterDecoratedOperator(DecoratedOperator, PythonOperator):
         self.project = project
         self.headwater_conn_id = headwater_conn_id
         if not kwargs.get("_airflow_mapped_validation_only"):
-            op_kwargs = _with_uses(read_function(python_callable), op_args or (), op_kwargs or {})
+            op_args, op_kwargs = _with_uses(read_function(python_callable), op_args or (), op_kwargs or {})
         upstream = {"python_callable": python_callable, "op_args": op_args, "op_kwargs": op_kwargs}
         super().__init__(**upstream, kwargs_to_upstream=upstream, **kwargs)
 
@@ -73,11 +74,20 @@ class HeadwaterDecoratedOperator(DecoratedOperator, PythonOperator):
                 self.python_callable = function
 
 
-def _with_uses(plan: Plan, args: Collection[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments, with the uses that the function's parameters declare, for the templater to resolve."""
+def _with_uses(plan: Plan, args: Collection[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments, with the uses that the function's parameters declare, for the templater to resolve.
+
+    A use without a role has its parameter's name, as a handle there would.
+    """
     given = plan.signature.bind_partial(*args, **kwargs).arguments
-    declared = {name: accent(injected.use, name) for name, injected in plan.injected.items() if name not in given}
-    return {**declared, **kwargs}
+    declared = {name: injected.use for name, injected in plan.injected.items() if name not in given}
+    named = [_named(value, name) for value, name in zip(args, plan.signature.parameters)]
+    every = {**declared, **kwargs}
+    return [*named, *list(args)[len(named) :]], {name: _named(value, name) for name, value in every.items()}
+
+
+def _named(value: Any, parameter: str) -> Any:
+    return accent(value, parameter) if isinstance(value, CoreUse) else value
 
 
 def _plain_names(logs: Any) -> Any:
@@ -96,7 +106,7 @@ def _outlets(logs: Any) -> list[Any]:
 
 def headwater_task(
     python_callable: Callable[..., Any] | None = None,
-    multiple_outputs: bool | None = None,
+    multiple_outputs: bool | None = None,  # noqa: FBT001 - Airflow passes it so
     *,
     log: Any = None,
     project: str | None = None,
@@ -120,7 +130,7 @@ def headwater_task(
     """
     plan = getattr(python_callable, "__headwater_step__", None)
     if plan is None and python_callable is None:
-        return _later(multiple_outputs, log=log, project=project, conn_id=conn_id, **kwargs)  # type: ignore[return-value]
+        return _later(multiple_outputs=multiple_outputs, log=log, project=project, conn_id=conn_id, **kwargs)  # type: ignore[return-value]
     if plan is not None:
         python_callable, project = plan.fn, project or plan.project
         log = _declared(plan) if log is None else log
@@ -140,9 +150,9 @@ def headwater_task(
     )
 
 
-def _later(multiple_outputs: bool | None, **options: Any) -> Callable[[Callable[..., Any]], TaskDecorator]:
+def _later(**options: Any) -> Callable[[Callable[..., Any]], TaskDecorator]:
     def decorate(function: Callable[..., Any]) -> TaskDecorator:
-        return headwater_task(function, multiple_outputs, **options)
+        return headwater_task(function, **options)
 
     return decorate
 
@@ -154,6 +164,3 @@ def _declared(plan: Plan) -> Any:
     if outputs.shape == "one":
         return outputs.logs[0]
     return outputs.logs if outputs.shape == "tuple" else dict(zip(outputs.keys, outputs.logs))
-
-
-__all__ = ["HeadwaterDecoratedOperator", "Use", "headwater_task"]

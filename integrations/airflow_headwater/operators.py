@@ -243,8 +243,8 @@ class HeadwaterCheckReferencesOperator(HeadwaterOperator):
         if self.fail and not report.ok:
             first = next(drift for drift in report.drifts if drift.outcome != "unverified")
             raise StateError(
-                what=f"{len(report.drifts)} of {report.n_references} references of {report.version} are not as recorded,"
-                f" first {first.uri}: {first.outcome}",
+                what=f"{len(report.drifts)} of {report.n_references} references of {report.version} "
+                f"are not as recorded, first {first.uri}: {first.outcome}",
                 fix="log a new version to accept what is there now",
             )
         return report.counts

@@ -127,6 +127,7 @@ def airflow(database: Path, airflow_repository: str, tmp_path_factory: pytest.Te
     made = Airflow(
         database,
         HERE / "dags",
+        ROOT / "examples" / "airflow" / "dags",
         HOME=str(tmp_path_factory.mktemp("home")),
         AIRFLOW__HEADWATER__URL=airflow_repository,
         AIRFLOW__HEADWATER__UI_URL="http://127.0.0.1:9/headwater",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -24,7 +25,7 @@ PATIENCE = 110
 class Airflow:
     """Four processes and a client; `stop` ends them all."""
 
-    def __init__(self, database: Path, dags: Path, **environment: str) -> None:
+    def __init__(self, database: Path, *dags: Path, **environment: str) -> None:
         self.port, workers, triggers = free_ports(3)
         self.url = f"http://127.0.0.1:{self.port}"
         self.servers = [Server(f"airflow-{part}") for part in PARTS]
@@ -36,7 +37,7 @@ class Airflow:
             "AIRFLOW_HOME": str(home),
             "PYTHONPATH": PATHS,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([_bundle(path) for path in dags]),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -132,6 +133,11 @@ class Airflow:
 
     def logs(self) -> str:
         return "\n".join(server.folder.joinpath("server.log").read_text(errors="replace") for server in self.servers)
+
+
+def _bundle(folder: Path) -> dict[str, Any]:
+    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    return {"name": "-".join(folder.parts[-3:]), "classpath": local, "kwargs": {"path": str(folder)}}
 
 
 def wait_for(what: Callable[[], Any], name: str, more: Callable[[], Any] = str, patience: float = PATIENCE) -> Any:

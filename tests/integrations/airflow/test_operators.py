@@ -1,4 +1,4 @@
-"""Operators, sensor, hook, connection, assets, XCom backend, capture and OpenLineage, each in a task that really runs."""
+"""Operators, sensor, hook, connection, assets, XCom backend, capture and OpenLineage, in tasks that really run."""
 
 from __future__ import annotations
 
@@ -227,7 +227,8 @@ def test_a_uri_that_is_no_artifact_is_refused(uri) -> None:
 def test_the_xcom_backend_puts_away_what_is_large_or_not_json(execute, repo, monkeypatch) -> None:
     numpy = pytest.importorskip("numpy")
     from airflow.sdk.bases import xcom as airflow_xcom
-    from airflow.sdk.execution_time import task_runner, xcom as runtime
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time import xcom as runtime
 
     from airflow_headwater.xcom import MARK, HeadwaterXComBackend
 
@@ -236,8 +237,8 @@ def test_the_xcom_backend_puts_away_what_is_large_or_not_json(execute, repo, mon
     for module in (runtime, task_runner, airflow_xcom):
         if hasattr(module, "XCom"):
             monkeypatch.setattr(module, "XCom", HeadwaterXComBackend)
-    import airflow.sdk.definitions.xcom_arg as xcom_arg
-    import airflow.sdk.execution_time.lazy_sequence as lazy_sequence
+    from airflow.sdk.definitions import xcom_arg
+    from airflow.sdk.execution_time import lazy_sequence
 
     for module in (xcom_arg, lazy_sequence):
         if hasattr(module, "XCom"):
@@ -270,7 +271,7 @@ def test_the_xcom_backend_puts_away_what_is_large_or_not_json(execute, repo, mon
             return "y" * 5000
 
         @task
-        def read(a: Any, b: Any, frame: Any, like: Any, parts: Any, handle: Any) -> None:
+        def read(a: Any, b: Any, frame: Any, like: Any, *, parts: Any, handle: Any) -> None:
             assert a == {"a": 1}
             assert b == "x" * 5000
             assert frame.tolist() == [0, 1, 2]
@@ -278,7 +279,7 @@ def test_the_xcom_backend_puts_away_what_is_large_or_not_json(execute, repo, mon
             assert [p.tolist() for p in parts] == [[1, 1], [2, 2]]
             assert handle.load() == "y" * 5000
 
-        read(small(), long(), mixed()["frame"], looks_like_ours(), part.expand(i=[1, 2]), declared())
+        read(small(), long(), mixed()["frame"], looks_like_ours(), parts=part.expand(i=[1, 2]), handle=declared())
 
     done = execute(large())
     assert set(states(done).values()) == {"success"}
