@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import json
 import os
@@ -397,6 +399,30 @@ def test_a_scheme_of_a_third_party_is_found_by_its_entry_point(tmp_path):
         env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert (done.stdout.strip(), done.returncode) == ("hi", 0), done.stderr
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha1", "sha256"])
+@pytest.mark.parametrize("write", ["hex", "base64"])
+def test_checksums_are_proved_however_the_service_writes_them(repo, register, tmp_path, kind, write):
+    raw = hashlib.new(kind, b"bytes").digest()
+    told = raw.hex() if write == "hex" else base64.b64encode(raw).decode()
+
+    class Summed(Third):
+        body = b"bytes"
+
+        def walk(self, uri, *, pin=True):
+            return iter([Found("x", uri, 5, Pin(checksum=f"{kind}:{told}"))])
+
+        def read(self, uri, pin, start=0, length=None):
+            yield self.body
+
+    register("third", Summed)
+    version = track(repo, "third://x")
+    assert content(version.fetch(tmp_path / "t").path) == {"x": b"bytes"}
+    repo.home.copies.prune()
+    Summed.body = b"other"
+    with pytest.raises(ReferenceChangedError):
+        version.fetch(tmp_path / "u")
 
 
 # ------------------------------------------------------------- names that cannot be
