@@ -20,6 +20,7 @@ _SECRET = re.compile(
 )
 _SHARED_ACCESS = re.compile(r"(sv|ss|srt?|st|se|sp|sip|spr|sig?|sdd|ses|skoid|sktid|sk[tesv]|saoid|suoid|scid)\Z")
 """Azure's parameters of a shared access signature."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPED = re.compile(r"%(25)*(2E(%2E)?)?\Z")
 
 
@@ -79,4 +80,4 @@ def _part(part: str) -> str:
         return part.replace(".", "%2E") or "%"
     if _ESCAPED.match(part):
         return "%25" + part[1:]
-    return "".join(quote(c) if ord(c) < 32 or ord(c) == 127 else c for c in part)
+    return _CONTROL.sub(lambda found: quote(found[0]), part)

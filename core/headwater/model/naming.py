@@ -179,6 +179,9 @@ def _escape(part: str) -> str:
     return "".join(chr(b) if b in keep else f"~{b:02X}" for b in part.encode("utf-8", "surrogatepass"))
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
 def check_path(path: str) -> str:
     """Return `path` if it may be an entry's path: relative, `/`-separated, nothing that leaves its root.
 
@@ -201,6 +204,6 @@ def check_path(path: str) -> str:
         raise InvalidInputError(
             what=f"{path!r} is not a path inside a version", fix="use a relative path without empty, '.' or '..' parts"
         )
-    if any(ord(c) < 32 or ord(c) == 127 for c in path):
+    if _CONTROL.search(path):
         raise InvalidInputError(what=f"the path {path!r} holds a control character", fix="rename the file")
     return path
