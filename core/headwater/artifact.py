@@ -75,7 +75,7 @@ class Artifact:
         self.name = name
         self.type = None if type is None else check_part(type, "type")
         self.description = description
-        self.metadata: dict[str, Any] = to_object(dict(metadata or {}), f"metadata of {name}")
+        self.metadata: dict[str, Any] = to_object(metadata, f"metadata of {name}")
         self.partition = None if partition is None else check_partition(partition)
         self.codec: dict[str, Any] | None = None
         self._contents = Contents()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headwater.model.naming import Name, check_part
+from headwater.model.naming import Name, check_part, several
 from headwater.model.records import Query
 from headwater.version import Version
 
@@ -57,7 +57,12 @@ class ArtifactInfo:
         """Its published versions, newest first unless ordered; with `deleted` also the tombstones."""
         r = self.record
         query = Query(
-            project=r.project, artifact=r.name, partition=r.partition, where=tuple(where), order=order, limit=limit
+            project=r.project,
+            artifact=r.name,
+            partition=r.partition,
+            where=several(where, "where"),
+            order=order,
+            limit=limit,
         )
         return [Version(v, self.home) for v in self.home.catalog.versions.versions(query, deleted=deleted)]
 
@@ -75,7 +80,7 @@ class ArtifactInfo:
         Raises:
             InvalidInputError: Something that cannot be a tag.
         """
-        tags = tuple(sorted({check_part(t, "tag") for t in self.tags}))
+        tags = tuple(sorted({check_part(t, "tag") for t in several(self.tags, "tags")}))
         changes = {"description": self.description, "tags": tags}
         old = {"description": self.record.description, "tags": self.record.tags}
         new = {field: value for field, value in changes.items() if value != old[field]}

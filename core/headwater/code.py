@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater.model.digest import Digest
-from headwater.model.values import mask_text
+from headwater.model.values import MASK, mask_source, names_secret
 
 if TYPE_CHECKING:
     from headwater.home import Home
@@ -92,12 +92,13 @@ def environment_key(packages: str) -> str:
 def working_diff(folder: Path) -> str | None:
     """`git diff HEAD`, secrets masked, at most 1 MiB; None outside a repository. Only on request."""
     diff = _git(str(folder), "diff", "HEAD")
-    return None if diff is None else mask_text(diff[:MAX_DIFF])
+    return None if diff is None else mask_source(diff[:MAX_DIFF])
 
 
 def program_arguments() -> list[str]:
     """`sys.argv`, secrets masked. Only on request."""
-    return [mask_text(argument) for argument in sys.argv]
+    before = ["", *sys.argv]
+    return [MASK if names_secret(option) else mask_source(value) for option, value in zip(before, sys.argv)]
 
 
 def tracked_files(

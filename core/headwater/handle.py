@@ -186,7 +186,8 @@ class Handle:
         Raises:
             StateError: Written by a newer Headwater, or not a handle.
         """
-        if handle.get("headwater") != HANDLE_FORMAT or not {"repository", "id", "name", "digest"} <= handle.keys():
+        whole = isinstance(handle, dict) and {"repository", "id", "name", "digest"} <= handle.keys()
+        if not whole or handle.get("headwater") != HANDLE_FORMAT:
             raise StateError(what=f"not a version handle of this Headwater: {handle!r}", fix="upgrade headwater")
         version = cls.__new__(cls)
         text = {k: str(v) if k != "headwater" else v for k, v in handle.items()}

@@ -21,6 +21,7 @@ from headwater.artifact import Artifact
 from headwater.errors import ConflictError, InvalidInputError, StateError
 from headwater.model.digest import Digest
 from headwater.model.entries import Entry, StoredEntry
+from headwater.model.naming import several
 from headwater.publishing import Options, artifact_name, publish, version_ids
 from headwater.version import Version
 
@@ -151,8 +152,10 @@ def join(who: Membership, name: str, describe: Mapping[str, Any]) -> Joined:
         raise InvalidInputError(what=f"expect_writers is a number from 1, not {who.expected}")
     given = dict(describe)
     options = Options(
-        project=who.run.project, aliases=tuple(given.pop("aliases", ())), tags=tuple(given.pop("tags", ())),
-        role=given.pop("role", None), derived_from=version_ids(given.pop("derived_from", None)), draft=True,
+        project=who.run.project, aliases=several(given.pop("aliases", ()), "aliases"),
+        tags=several(given.pop("tags", ()), "tags"),
+        role=given.pop("role", None), draft=True,
+        derived_from=version_ids(who.home, given.pop("derived_from", None), who.run.project, who.group),
         run_id=who.run.id, fence=who.run.fence,
     )  # fmt: skip
     unknown = given.keys() - {"type", "metadata", "description", "partition"}

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater.errors import FormatError, InvalidInputError, StateError
-from headwater.model.naming import parse_name
+from headwater.model.naming import DRAFT_PREFIX, parse_name
+from headwater.model.records import RunRecord
 
 if TYPE_CHECKING:
     from headwater.home import Home
     from headwater.model.records import VersionRecord
 
 LOCK_FORMAT = 1
-DRAFT_PREFIX = "draft."
-"""`project/artifact:draft.<id>` names a draft exactly, where only text can travel."""
 
-_pins: ContextVar[Mapping[str, str] | None] = ContextVar("headwater_pins", default=None)
+_pins: ContextVar[Mapping[str, Any] | None] = ContextVar("headwater_pins", default=None)
+"""The lock whose block this is."""
 
 
 def find_version(
@@ -47,12 +48,18 @@ def find_version(
     versions = home.catalog.versions
     if parsed.alias and parsed.alias.startswith(DRAFT_PREFIX):
         return versions.get(parsed.alias.removeprefix(DRAFT_PREFIX))
-    pins = _pins.get()
-    if pins is None or parsed.number is not None or parsed.digest or at is not None:
+    lock = _pins.get()
+    if lock is None or parsed.number is not None or parsed.digest or at is not None:
         return versions.find(parsed, group=group, at=at)
-    if str(parsed) not in pins:
+    if lock["repository"] != home.repository_id:
+        raise StateError(
+            what=f"names are pinned to what run {lock['run']} of repository {lock['repository']} used, "
+            f"this is repository {home.repository_id}",
+            fix="connect to that repository, or leave the pinned block",
+        )
+    if str(parsed) not in lock["names"]:
         raise StateError(what=f"names are pinned, and {parsed} is not among them", fix="leave the pinned block")
-    return versions.get(pins[str(parsed)])
+    return versions.get(lock["names"][str(parsed)]["id"])
 
 
 def lock_of(home: Home, run_id: str) -> dict[str, Any]:
@@ -74,11 +81,17 @@ def pinned(what: Any) -> Iterator[None]:
         what: A `Run`, or the path of a file that `headwater lock` wrote.
 
     Raises:
+        InvalidInputError: Neither a run nor a file that can be read.
         FormatError: The file is not a lock file of this Headwater.
-        StateError: Inside, for a name that is not pinned.
+        StateError: Inside, for a name that is not pinned, and in another repository.
     """
-    lock = lock_of(what.home, what.id) if hasattr(what, "record") else _read_lock(Path(what))
-    token = _pins.set({name: pin["id"] for name, pin in lock["names"].items()})
+    if isinstance(getattr(what, "record", None), RunRecord):
+        lock = lock_of(what.home, what.id)
+    elif isinstance(what, str | os.PathLike):
+        lock = _read_lock(Path(what))
+    else:
+        raise InvalidInputError(what=f"pinned() takes a run or the path of a lock file, not {what!r}")
+    token = _pins.set(lock)
     try:
         yield
     finally:
@@ -88,7 +101,8 @@ def pinned(what: Any) -> Iterator[None]:
 def _read_lock(path: Path) -> dict[str, Any]:
     try:
         lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        whole = lock["headwater-lock"] == LOCK_FORMAT and all("id" in pin for pin in lock["names"].values())
+        whole = lock["headwater-lock"] == LOCK_FORMAT and {"repository", "run"} <= lock.keys()
+        whole = whole and all("id" in pin for pin in lock["names"].values())
     except OSError as error:
         raise InvalidInputError(what=f"the lock file cannot be read: {error.strerror}", where=path) from error
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -98,17 +112,16 @@ def _read_lock(path: Path) -> dict[str, Any]:
     return lock
 
 
-def instant(at: datetime | str | None) -> datetime | None:
-    """An aware time of what a user wrote; UTC where no zone is given.
+def instant(at: date | str | None) -> datetime | None:
+    """An aware time of what a user wrote; UTC where no zone is given, midnight where no time.
 
     Raises:
         InvalidInputError: Not a time.
     """
-    if isinstance(at, str):
-        try:
-            at = datetime.fromisoformat(at)
-        except ValueError as error:
-            raise InvalidInputError(
-                what=f"{at!r} is not a time", fix="write 2026-01-31 or 2026-01-31T12:00:00Z"
-            ) from error
-    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
+    if at is None:
+        return None
+    try:
+        written = datetime.fromisoformat(at if isinstance(at, str) else at.isoformat())
+    except (ValueError, AttributeError) as error:
+        raise InvalidInputError(what=f"{at!r} is not a time", fix="write 2026-01-31 or 2026-01-31T12:00:00Z") from error
+    return written.replace(tzinfo=UTC) if written.tzinfo is None else written

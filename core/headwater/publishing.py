@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from headwater.errors import AccessError, ConflictError, StateError, StorageError
+from headwater.errors import AccessError, ConflictError, InvalidInputError, StateError, StorageError
 from headwater.handle import Hooks
-from headwater.model.naming import LATEST, Name, check_alias, check_part, check_partition, parse_name
+from headwater.lookup import find_version
+from headwater.model.naming import LATEST, Name, check_alias, check_part, check_partition, parse_name, several
 from headwater.model.records import Publication, Published, RunRecord, RunState
-from headwater.model.values import to_object
+from headwater.model.values import mask, to_object
 from headwater.store.ulids import new_ulid
 from headwater.upload import Uploaded, upload
 
@@ -115,7 +116,7 @@ def _publication(home: Home, artifact: Artifact, options: Options) -> Publicatio
         stored_size=0,
         referenced_size=None,
         codec=artifact.codec,
-        metadata=to_object(artifact.metadata, f"metadata of {name.bare}"),
+        metadata=mask(to_object(artifact.metadata, f"metadata of {name.bare}")),
         description=str(artifact.description or ""),
         aliases=tuple(sorted({check_alias(a) for a in options.aliases if a != LATEST})),
         tags=tuple(sorted({check_part(t, "tag") for t in options.tags})),
@@ -148,11 +149,24 @@ def _filled(publication: Publication, uploaded: Uploaded, lease: str) -> Publica
 def artifact_name(artifact: Artifact, project: str) -> Name:
     """The full name of the artifact that the next version of `artifact` belongs to."""
     name = parse_name(artifact.name).within(project)
+    if artifact.partition and name.partition not in ("", artifact.partition):
+        raise InvalidInputError(what=f"{name.bare} names another partition than partition={artifact.partition!r}")
     if artifact.partition:
         name = msgspec.structs.replace(name, partition=check_partition(artifact.partition))
     return name
 
 
-def version_ids(versions: Sequence[Any] | None) -> tuple[str, ...] | None:
-    """The ids of versions given as `derived_from`; None stays None."""
-    return None if versions is None else tuple(v if isinstance(v, str) else v.id for v in versions)
+def version_ids(
+    home: Home, versions: Sequence[Any] | None, project: str | None = None, group: str | None = None
+) -> tuple[str, ...] | None:
+    """The ids of the versions, or names of some, given as `derived_from`; None stays None.
+
+    Raises:
+        InvalidInputError, ArtifactNotFoundError, VersionNotFoundError, StateError: As `find_version`.
+    """
+    if versions is None:
+        return None
+    return tuple(
+        find_version(home, given, project=project, group=group).id if isinstance(given, str) else given.id
+        for given in several(versions, "derived_from")
+    )

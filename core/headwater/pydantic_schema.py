@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from headwater.handle import Handle, Hooks
-from headwater.lookup import DRAFT_PREFIX, find_version
-from headwater.model.naming import SCHEME
-
+from headwater.lookup import find_version
+from headwater.model.naming import DRAFT_PREFIX, SCHEME
 
 TEXT_SCHEMA: dict[str, Any] = {
     "type": "string",

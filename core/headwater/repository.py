@@ -9,8 +9,9 @@ from headwater.artifactinfo import ArtifactInfo
 from headwater.checking import CheckReport, check
 from headwater.errors import InvalidInputError, NotFoundError, StateError
 from headwater.lookup import find_version, instant
-from headwater.model.naming import Name, check_alias, parse_name
+from headwater.model.naming import LATEST, Name, check_alias, parse_name, several
 from headwater.model.records import Query
+from headwater.model.values import mask_text
 from headwater.publishing import Options, version_ids
 from headwater.publishing import publish as publish_artifact
 from headwater.run import Run, open_run, run_id, spec_of
@@ -117,7 +118,7 @@ class Repository:
             artifact=name.artifact if name else None,
             partition=name.partition if name else None,
             type=type,
-            where=tuple(where),
+            where=several(where, "where"),
             order=order,
             limit=limit,
         )
@@ -139,13 +140,14 @@ class Repository:
             As `Run.log_artifact`.
         """
         options = Options(
-            aliases=tuple(aliases), tags=tuple(tags), draft=not publish, derived_from=version_ids(derived_from)
+            aliases=several(aliases, "aliases"),
+            tags=several(tags, "tags"),
+            draft=not publish,
+            derived_from=version_ids(self.home, derived_from),
         )
         return Version(publish_artifact(self.home, artifact, options, progress)[0].version, self.home)
 
-    def check(
-        self, version: str | Version[Any], *, prefix: str = "", progress: Progress | None = None
-    ) -> CheckReport:
+    def check(self, version: str | Version[Any], *, prefix: str = "", progress: Progress | None = None) -> CheckReport:
         """Compare a version's references with the world, in bulk, before a job reads them.
 
         Args:
@@ -199,6 +201,8 @@ class Repository:
     def _sibling_id(self, name: Name, which: str | Version[Any] | None) -> str | None:
         if which is None or isinstance(which, Version):
             return which.id if which is not None else None
+        if not isinstance(which, str):
+            raise InvalidInputError(what=f"an alias points to a version, 'v12', an alias or a digest, not to {which!r}")
         joined = parse_name(f"{name.bare}{'@' if which.startswith('blake3:') else ':'}{which}")
         return self.home.catalog.versions.find(joined, record=False).id
 
@@ -209,6 +213,10 @@ class Repository:
             StateError: It never was elsewhere, or that version is deleted.
         """
         parsed = parse_name(name).within(self.home.project)
+        if parsed.alias in (None, LATEST):
+            raise InvalidInputError(
+                what=f"{name!r} names no alias that can be rolled back", fix="write project/artifact:alias"
+            )
         moves = [
             e.details
             for e in self.home.catalog.versions.history(parsed)
@@ -233,7 +241,7 @@ class Repository:
     ) -> list[ArtifactInfo]:
         """Artifacts of a project (the current one by default), partitions folded, by name unless ordered."""
         scope = None if all_projects else project or self.home.project
-        query = Query(project=scope, type=type, where=tuple(where), order=order, limit=limit)
+        query = Query(project=scope, type=type, where=several(where, "where"), order=order, limit=limit)
         return [ArtifactInfo(record, self.home) for record in self.home.catalog.versions.artifacts(query)]
 
     def artifact(self, name: str) -> ArtifactInfo:
@@ -272,7 +280,7 @@ class Repository:
 
     def close_group(self, group: str, state: RunState, *, error: BaseException | str | None = None) -> list[Run]:
         """End every run of a group that still runs, as when the orchestrator's run has ended; return them."""
-        text = None if error is None else str(error)
+        text = None if error is None else mask_text(str(error))
         return [Run(record, self.home) for record in self.home.catalog.runs.close_group(group, state, text)]
 
     def start_run(self, name: str, **arguments: Any) -> Run:
@@ -307,7 +315,7 @@ class Repository:
             InvalidInputError: A condition that does not parse; says where.
         """
         scope = None if all_projects else project or self.home.project
-        query = Query(project=scope, group=group, where=tuple(where), order=order, limit=limit)
+        query = Query(project=scope, group=group, where=several(where, "where"), order=order, limit=limit)
         return [Run(record, self.home) for record in self.home.catalog.runs.list(query)]
 
     # -- the feed ----------------------------------------------------------------
@@ -330,11 +338,17 @@ class Repository:
         feed = self.home.catalog.events
         cursor = after if after is not None else feed.consumer(str(consumer))
         found = feed.after(cursor, limit, kinds=kinds, project=project, artifact=artifact)
-        return Events(found, cursor, lambda c: feed.acknowledge(str(consumer), c) if consumer else None)
+        return Events(found, cursor, lambda c: feed.acknowledge(_named(consumer), c))
 
     def sweep(self) -> int:
         """Close runs whose lease lapsed as `lost`, and discard drafts past their time; return how many of both."""
         return len(self.home.catalog.runs.sweep()) + self.home.catalog.versions.sweep_drafts(self.home.actor)
+
+
+def _named(consumer: str | None) -> str:
+    if consumer is None:
+        raise StateError(what="these events were read for nobody", fix='name who reads: repo.events(consumer="…")')
+    return consumer
 
 
 class Events(Sequence["Event"]):

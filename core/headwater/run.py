@@ -23,6 +23,7 @@ from headwater.handle import Hooks
 from headwater.heartbeat import heart
 from headwater.joined import Joined, Membership, join
 from headwater.lookup import find_version
+from headwater.model.naming import check_part, several
 from headwater.model.records import RunOpening, RunState
 from headwater.model.values import mask, mask_text, to_object
 from headwater.publishing import Options, publish, version_ids
@@ -85,6 +86,8 @@ def open_run(home: Home, spec: RunSpec) -> Run:
         InvalidInputError: A config that is not JSON.
         StateError: The run has ended and `resume` is false.
     """
+    if not isinstance(spec.name, str) or not spec.name:
+        raise InvalidInputError(what=f"a run's name is some text, not {spec.name!r}")
     parent = current.get()
     inherited = parent.record if parent is not None and parent.home.repository_id == home.repository_id else None
     key = spec.key or f"run:{uuid.uuid4()}"
@@ -93,12 +96,12 @@ def open_run(home: Home, spec: RunSpec) -> Run:
         id=spec.id or run_id(home.repository_id, key, attempt),
         key=key,
         attempt=attempt,
-        project=spec.project or (inherited.project if inherited else home.project),
+        project=check_part(spec.project or (inherited.project if inherited else home.project), "project"),
         name=spec.name,
         group=spec.group or (inherited.group if inherited else None),
         parent=spec.parent or (inherited.id if inherited else None),
         config=mask(to_object(spec.config, "config")),
-        links=dict(spec.links or {}),
+        links=mask(dict(spec.links or {})),
         code=capture(home, spec.capture),
         actor=home.actor,
         host=socket.gethostname(),
@@ -175,6 +178,8 @@ class Run(RunInfo):
         if isinstance(what, str):
             group = None if fresh else self.group
             return Version(find_version(self.home, what, project=self.project, group=group), self.home)
+        if not isinstance(what, Version):
+            raise InvalidInputError(what=f"a version is used by its name or handle, not by {what!r}")
         if what.home.repository_id != self.home.repository_id:
             raise StateError(what=f"{what} is of another repository than run {self.name}", fix="pull it here first")
         if what.state in ("deleted", "discarded"):
@@ -224,13 +229,13 @@ class Run(RunInfo):
             raise InvalidInputError(what=f"log_artifact() knows no argument {min(unknown)!r}")
         options = Options(
             project=self.project,
-            aliases=tuple(aliases),
-            tags=tuple(tags),
+            aliases=several(aliases, "aliases"),
+            tags=several(tags, "tags"),
             role=role,
             run_id=self.id,
             fence=self.record.fence,
             run=self.record,
-            derived_from=version_ids(derived_from),
+            derived_from=version_ids(self.home, derived_from, self.project, self.group),
             draft=not publish or self.drafts is not None,
             finish=finish,
         )
@@ -304,7 +309,7 @@ class Run(RunInfo):
     # -- its life ----------------------------------------------------------------
     def flush(self) -> None:
         """Send what was set in `config` and `summary` since the last time."""
-        config, summary = mask(self.config.take_changed()), self.summary.take_changed()
+        config, summary = mask(self.config.take_changed()), mask(self.summary.take_changed())
         if config or summary:
             self.record = self.home.catalog.runs.update(self.id, config=config or None, summary=summary or None)
 

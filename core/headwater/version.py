@@ -18,9 +18,9 @@ from headwater.handle import Handle
 from headwater.lookup import find_version
 from headwater.model.digest import Digest
 from headwater.model.graph import Graph
-from headwater.model.naming import LATEST, check_alias, check_part
+from headwater.model.naming import LATEST, check_alias, check_part, several
 from headwater.model.records import Direction, Query
-from headwater.model.values import to_object
+from headwater.model.values import mask, to_object
 
 if TYPE_CHECKING:
     from headwater.artifact import Artifact
@@ -206,12 +206,12 @@ class Version(Handle, Generic[T]):
 
     def _changes(self) -> dict[str, Any]:
         base = self.record
-        aliases = tuple(sorted({check_alias(a) for a in self.aliases if a != LATEST}))
-        tags = tuple(sorted({check_part(t, "tag") for t in self.tags}))
+        aliases = tuple(sorted({check_alias(a) for a in several(self.aliases, "aliases") if a != LATEST}))
+        tags = tuple(sorted({check_part(t, "tag") for t in several(self.tags, "tags")}))
         new = {
             "aliases": aliases,
             "tags": tags,
-            "metadata": to_object(self.metadata, "metadata"),
+            "metadata": mask(to_object(self.metadata, "metadata")),
             "description": str(self.description),
         }
         old = {
@@ -233,9 +233,8 @@ class Version(Handle, Generic[T]):
         Raises:
             StateError: It was discarded.
         """
-        home = self.home
-        names = {self.id: [check_alias(a) for a in aliases]}
-        return Version(home.catalog.versions.publish([self.id], names, home.actor)[0].version, home)
+        names = {self.id: [check_alias(a) for a in several(aliases, "aliases")]}
+        return Version(self.home.catalog.versions.publish([self.id], names, self.home.actor)[0].version, self.home)
 
     def discard(self) -> None:
         """Give this draft up; idempotent.
@@ -244,6 +243,7 @@ class Version(Handle, Generic[T]):
             StateError: It is published: delete it instead.
         """
         self.home.catalog.versions.discard([self.id], self.home.actor)
+        self.reload()
 
     def delete(self, *, delete_aliases: bool = False) -> None:
         """Leave a tombstone that keeps number, edges and facts; the bytes go when collection finds them unreachable.

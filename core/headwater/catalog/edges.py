@@ -80,7 +80,7 @@ def _record_uses(tx: Tx, run_id: str, uses: Sequence[tuple[str, str | None, str]
     run = tx.row(f"SELECT id, state FROM runs WHERE uid = :uid{tx.dialect.for_update}", uid=run_id)
     if run is None:
         raise RunNotFoundError(id=run_id)
-    new = [(followed(tx, uid), role or "", asked) for uid, role, asked in uses]
+    new = [(_usable(tx, uid), role or "", asked) for uid, role, asked in uses]
     if run.state == "finished":
         raise StateError(what=f"run {run_id} has finished, it can use nothing more", fix="open another run")
     tx.run_many(
@@ -88,6 +88,14 @@ def _record_uses(tx: Tx, run_id: str, uses: Sequence[tuple[str, str | None, str]
         " ON CONFLICT DO NOTHING",
         [{"run": run.id, "version": v, "role": role, "asked": asked, "at": tx.now} for v, role, asked in new],
     )
+
+
+def _usable(tx: Tx, uid: str) -> int:
+    key = followed(tx, uid)
+    state = tx.value("SELECT state FROM versions WHERE id = :id", id=key)
+    if state in ("deleted", "discarded"):
+        raise StateError(what=f"version {uid} is {state} and cannot be used", fix="use another version")
+    return key
 
 
 def _edges(tx: Tx, run_id: str, table: str, column: str) -> list[tuple[Row, Any]]:

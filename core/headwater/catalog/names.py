@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from headwater.catalog.changes import artifact_row
 from headwater.catalog.rows import maybe_moment, microseconds, moment, version_by_key
 from headwater.errors import StateError, VersionNotFoundError
@@ -73,7 +75,9 @@ def _resolve(tx: Tx, name: Name, artifact: int, at: int | None) -> int:
     else:
         row = _by_alias(tx, artifact, str(name.alias), at)
     if row is None:
-        raise VersionNotFoundError(name=str(name), **({} if at is None else {"at": str(maybe_moment(at))}))
+        raise VersionNotFoundError(
+            name=str(name), **_hint(tx, name), **({} if at is None else {"at": str(maybe_moment(at))})
+        )
     if row.state == "deleted":
         when = moment(row.deleted_at)
         raise StateError(
@@ -81,6 +85,15 @@ def _resolve(tx: Tx, name: Name, artifact: int, at: int | None) -> int:
             number=row.number, deleted_by=row.deleted_by, fix="use another version; its lineage is still there",
         )  # fmt: skip
     return int(row.id)
+
+
+def _hint(tx: Tx, name: Name) -> dict[str, str]:
+    """What to write instead, where somebody forgot the partition."""
+    key = None if name.partition else tx.value(
+        "SELECT max(partition) FROM artifacts WHERE project = :project AND name = :name AND partition <> ''",
+        project=name.project or "", name=name.artifact,
+    )  # fmt: skip
+    return {} if key is None else {"fix": f"it has partitions: write {msgspec.structs.replace(name, partition=key)}"}
 
 
 def _newest(tx: Tx, artifact: int, at: int | None) -> Row | None:

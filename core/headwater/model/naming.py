@@ -14,6 +14,7 @@ and control characters are percent-encoded, everything else stands for itself.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +24,8 @@ from headwater.errors import InvalidInputError
 from headwater.model.digest import Digest
 
 LATEST = "latest"
+DRAFT_PREFIX = "draft."
+"""`project/artifact:draft.<id>` names a draft exactly, where only text can travel."""
 SCHEME = "headwater://"
 MAX_NAME = 200
 """Longest project, artifact, alias or tag, characters."""
@@ -91,7 +94,7 @@ def parse_name(text: str) -> Name:
         raise InvalidInputError(what=f"{text!r} is not a name", fix="write project/artifact:alias, :v3 or @blake3:…")
     alias, digest = match["alias"], match["digest"]
     number = _NUMBER.match(alias) if alias else None
-    if alias and not number:
+    if alias and not number and not alias.startswith(DRAFT_PREFIX):
         check_alias(alias)
     return Name(
         project=check_part(match["project"], "project") if match["project"] else None,
@@ -111,7 +114,7 @@ def check_part(text: str, what: str) -> str:
         InvalidInputError: Empty, too long, or holds `/ : @ [ ]`, blanks at an end, or control characters.
     """
     if not isinstance(text, str) or not text or len(text) > MAX_NAME:
-        raise InvalidInputError(what=f"a {what} name has 1 to {MAX_NAME} characters, not {text!r}")
+        raise InvalidInputError(what=f"a {what} name has 1 to {MAX_NAME} characters, not {_shown(text)}")
     bad = sorted({c for c in text if c in _FORBIDDEN or not c.isprintable()})
     if bad or text != text.strip():
         wrong = f"{bad[0]!r}" if bad else "blanks at its ends"
@@ -122,15 +125,28 @@ def check_part(text: str, what: str) -> str:
 
 
 def check_alias(text: str) -> str:
-    """Return `text` if it may be an alias that a user sets or asks for.
+    """Return `text` if it may be an alias that a user sets.
 
     Raises:
-        InvalidInputError: Not a valid name, or looks like a version number.
+        InvalidInputError: Not a valid name, or looks like a version number or a draft.
     """
     check_part(text, "alias")
+    if text.startswith(DRAFT_PREFIX):
+        raise InvalidInputError(what=f"an alias cannot begin with {DRAFT_PREFIX!r}, as {text!r} does")
     if _LOOKS_NUMBERED.match(text):
         raise InvalidInputError(what=f"an alias cannot look like a version number, as {text!r} does")
     return text
+
+
+def several(texts: Iterable[str], what: str) -> tuple[str, ...]:
+    """Return `texts`, the argument called `what`, as a tuple.
+
+    Raises:
+        InvalidInputError: One text, whose letters would each be taken for one.
+    """
+    if isinstance(texts, str):
+        raise InvalidInputError(what=f"{what} is a list of texts, not one text", fix=f"write {what}=[{texts!r}]")
+    return tuple(texts)
 
 
 def check_partition(key: str) -> str:
@@ -140,8 +156,13 @@ def check_partition(key: str) -> str:
         InvalidInputError: Empty or too long.
     """
     if not isinstance(key, str) or not key or len(key) > MAX_PARTITION:
-        raise InvalidInputError(what=f"a partition key has 1 to {MAX_PARTITION} characters, not {key!r}")
+        raise InvalidInputError(what=f"a partition key is text of 1 to {MAX_PARTITION} characters, not {_shown(key)}")
     return key
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:50]}… ({len(text) - 2} characters)"  # fits a line
 
 
 def quote_partition(key: str) -> str:

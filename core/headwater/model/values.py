@@ -3,7 +3,8 @@
 - NumPy scalars become numbers, small arrays lists; dates ISO text; paths text; sets sorted lists;
   dataclasses and enums their content.
 - NaN and the infinities become the texts `NaN`, `Infinity`, `-Infinity` (JSON has no word for them).
-- What looks like a secret is masked: by its key, or as the password of a URL.
+- What looks like a secret is masked: by its key, by its own look (`ghp_…`, `AKIA…`), or as the password of a URL.
+  Numbers called tokens are counts (`max_tokens`), not secrets.
 """
 
 from __future__ import annotations
@@ -24,9 +25,19 @@ MASK = "***"
 MAX_ITEMS = 10_000
 """Most items of one array or collection; larger data belongs into an artifact."""
 
-_SECRET_KEY = re.compile(
-    r"passw|secret|token|api_?key|credential|private_?key|auth\b|authorization|bearer", re.IGNORECASE
+_NAMES = r"passw|pwd\b|secret|api[_-]?key|access[_-]?key|credential|private[_-]?key|auth\b|authorization|bearer"
+_TOKEN = r"token(?!i[sz])"  # noqa: S105  # but no tokenizer
+_SECRET_KEY = re.compile(_NAMES, re.IGNORECASE)
+_TOKEN_KEY = re.compile(_TOKEN, re.IGNORECASE)
+_ASSIGNED = re.compile(rf"((?:{_NAMES}|{_TOKEN})[\w-]*=[\"']?)([^\s\"'&;,]+)", re.IGNORECASE)
+_WRITTEN = re.compile(rf"((?:{_NAMES}|{_TOKEN})[\w-]*[\"']?\]?\s*[=:]\s*[\"'])([^\"'\n]+)", re.IGNORECASE)
+_KNOWN = re.compile(
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}"
+    r"|(?<=Bearer )[A-Za-z0-9._~+/=-]{8,}|(?<=Basic )[A-Za-z0-9+/=]{8,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    re.DOTALL,
 )
+"""Credentials that are known by their look: AWS, GitHub, OpenAI and the like, Slack, HTTP headers, PEM keys."""
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://)([^/\s:@]*):([^/\s@]+)@", re.IGNORECASE)
 _SIGNATURE = re.compile(
     r"([?&](?:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)"
@@ -120,12 +131,31 @@ def to_object(value: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
 def mask(value: Any) -> Any:
     """Return the JSON value with secrets replaced by `***`; everything else as it is."""
     if isinstance(value, dict):
-        return {k: MASK if _SECRET_KEY.search(k) and v not in (None, "") else mask(v) for k, v in value.items()}
+        return {k: MASK if _is_secret(k, v) else mask(v) for k, v in value.items()}
     if isinstance(value, list):
         return [mask(v) for v in value]
     return mask_text(value) if isinstance(value, str) else value
 
 
+def _is_secret(key: str, value: Any) -> bool:
+    if _SECRET_KEY.search(key):
+        return value not in (None, "") and not isinstance(value, bool)
+    return isinstance(value, str) and value != "" and _TOKEN_KEY.search(key) is not None
+
+
+def names_secret(option: str) -> bool:
+    """Whether what follows this option of a command line is a secret, as after `--password`."""
+    return (
+        option.startswith("-") and "=" not in option and bool(_SECRET_KEY.search(option) or _TOKEN_KEY.search(option))
+    )
+
+
 def mask_text(text: str) -> str:
-    """Return `text` without the passwords and signatures of the URLs in it."""
-    return _SIGNATURE.sub(rf"\1{MASK}", _URL_PASSWORD.sub(rf"\1\2:{MASK}@", text))
+    """Return `text` without the passwords and signatures of the URLs in it, `password=…`, and what looks like a key."""
+    text = _SIGNATURE.sub(rf"\1{MASK}", _URL_PASSWORD.sub(rf"\1\2:{MASK}@", text))
+    return _ASSIGNED.sub(rf"\1{MASK}", _KNOWN.sub(MASK, text))
+
+
+def mask_source(text: str) -> str:
+    """`mask_text` for programs: also what is assigned to a name like a secret's, `API_KEY = "…"`."""
+    return mask_text(_WRITTEN.sub(rf"\1{MASK}", text))
