@@ -24,7 +24,7 @@ from headwater.adapter import (
     spec_of,
     tracking,
 )
-from prefect_headwater import pages
+from prefect_headwater import pages, postman
 from prefect_headwater.identity import attempt_of, flow_key, of_flow_run, of_task_run, task_key
 from prefect_headwater.settings import settings
 
@@ -163,6 +163,7 @@ def _flow_ended(
     if tracking() == "off":
         return
     use_parameters(FlowRunContext.get())
+    postman.wait()
     _close(flow_key(flow_run.id), end, attempt_of(flow_run), error)
     if whole_group is not None:
         default_repository().close_group(str(flow_run.id), whole_group, error=error)

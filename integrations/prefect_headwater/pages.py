@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from prefect.client.schemas.actions import ArtifactCreate
-from prefect.context import SyncClientContext
 from prefect.events import emit_event
 
 from headwater import NotFoundError, Run, Version
 from headwater.adapter import default_repository, run_id
+from prefect_headwater import postman
 from prefect_headwater.feed import describe
 from prefect_headwater.identity import attempt_of, task_key
 from prefect_headwater.settings import settings
@@ -76,15 +76,16 @@ def _annotate(task_run: TaskRun, run: Run, rows: list[dict[str, Any]]) -> None:
     created = [("markdown", f"{slug}-link", text)]
     if rows:
         created.append(("table", slug, json.dumps(rows)))
-    with SyncClientContext.get_or_create() as context:
-        for kind, key, data in created:
-            context.client.create_artifact(
-                ArtifactCreate(
-                    key=key,
-                    type=kind,
-                    data=data,
-                    description=f"What Headwater recorded of {run.name}",
-                    task_run_id=task_run.id,
-                    flow_run_id=task_run.flow_run_id,
-                )
+    postman.send(
+        [
+            ArtifactCreate(
+                key=key,
+                type=kind,
+                data=data,
+                description=f"What Headwater recorded of {run.name}",
+                task_run_id=task_run.id,
+                flow_run_id=task_run.flow_run_id,
             )
+            for kind, key, data in created
+        ]
+    )

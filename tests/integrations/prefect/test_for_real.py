@@ -145,7 +145,7 @@ def states(repo: hw.Repository, flow_run: str) -> dict[str, str]:
 
 def test_a_new_version_starts_exactly_one_flow_run_with_it(world: World, repo: hw.Repository) -> None:
     world.start("forwarder", *HEADWATER, "forward", "prefect", "--interval", "0.3")
-    with hw.start_run("by-hand") as run:
+    with repo.start_run("by-hand") as run:
         first = run.log_artifact(4, "features")
     done = wait_for(
         lambda: [r for r in world.flow_runs("train/real") if r["state_type"] == "COMPLETED"], hint=world.logs
@@ -201,8 +201,8 @@ def test_delayed_steps_are_recorded_by_the_task_worker(world: World, repo) -> No
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no browser; make installs none, the distribution's package does")
 def test_the_page_of_a_flow_run_shows_the_artifact_on_its_task(world: World, repo) -> None:
-    with hw.start_run("by-hand"):
-        hw.log("vision/features", 5)
+    with repo.start_run("by-hand") as run:
+        run.log_artifact(5, "features")
     world.run(*SCRIPT, "train")
     run = repo.version("model").logged_by()
     shown = world.ask("/artifacts/filter", artifacts={"task_run_id": {"any_": [run.key.rpartition("/")[2]]}})
