@@ -25,7 +25,8 @@ class Home:
     blobs: BlobStore
     leases: Leases
     folder: Path
-    """This client's own state: stat cache, shared trees, records of placed files. Safe to delete when idle."""
+    """This client's own state: stat cache, shared trees, records of placed files. Safe to delete when idle, but for
+    `references.sqlite`: what references whose pins prove no bytes held at their first read."""
     project: str
     """Where names without a project live."""
     actor: str
