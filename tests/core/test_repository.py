@@ -199,7 +199,11 @@ def test_partitions_have_versions_of_their_own_and_listings_fold_them(repo):
         artifact.add_bytes(day.encode(), "part")
         repo.log_artifact(artifact)
     assert read(repo.version("events[2024-01-01]"), "part") == b"2024-01-01"
-    assert [p.record.partition for p in repo.artifact("events").partitions()] == ["2024-01-01", "2024-01-02", "odd [key]/%"]
+    assert [p.record.partition for p in repo.artifact("events").partitions()] == [
+        "2024-01-01",
+        "2024-01-02",
+        "odd [key]/%",
+    ]
     folded = repo.artifacts()
     assert [(a.name, a.record.n_partitions) for a in folded] == [("vision/events", 3)]
     odd = repo.artifact("events").partitions()[2]
@@ -276,7 +280,10 @@ def test_versions_are_found_by_metadata_tag_and_alias(repo):
     for rows in (10, 5, 20):
         log(repo, files={"a": bytes([rows])}, metadata={"rows": rows}, tags=["big"] if rows > 8 else ["small"])
     repo.set_alias("mnist:prod", to="v1")
-    assert [v.metadata["rows"] for v in repo.versions("mnist", where=["metadata.rows>=10"], order="metadata.rows")] == [10, 20]
+    assert [v.metadata["rows"] for v in repo.versions("mnist", where=["metadata.rows>=10"], order="metadata.rows")] == [
+        10,
+        20,
+    ]
     assert [v.number for v in repo.versions("mnist", where=["tag=small"])] == [1]
     assert [v.number for v in repo.versions("mnist", where=["alias=prod"])] == [1]
     assert [v.number for v in repo.versions("mnist", order="-metadata.rows", limit=1)] == [2]
