@@ -12,7 +12,10 @@ from pathlib import Path
 from benchmarks.child import ROOT
 from benchmarks.figures import Figure, print_table, to_json
 
-NAMES = ("imports", "steps", "prefect_steps", "small_files", "large_file", "million_entries", "lineage", "collection")
+NAMES = (
+    "imports", "steps", "prefect_steps", "small_files", "large_file", "million_entries", "lineage", "collection",
+    "team_store", "team_catalog",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -133,11 +133,7 @@ class _Trial:
     def swap(self) -> str | None:
         key = f"{self._key}.marker"
         first = self._objects.swap_marker(key, b"1", None)
-        try:
-            wrong = self._ignored(key, None) or self._swapped(key, first)
-        finally:
-            self._objects.delete(key)
-        return wrong
+        return self._ignored(key, None) or self._swapped(key, first)
 
     def _swapped(self, key: str, first: str) -> str | None:
         self._objects.swap_marker(key, b"2", first)
@@ -151,7 +147,8 @@ class _Trial:
         return "a conditional write went through although its condition did not hold: clean-up cannot be safe here"
 
     def delete(self) -> str | None:
-        self._objects.delete(self._key)
+        for key in (f"{self._key}.marker", self._key):
+            self._objects.delete(key)
         try:
             self._objects.get(self._key)
         except NotFoundError:

@@ -14,7 +14,7 @@ import headwater as hw
 from headwater.model.records import Query
 from headwater.upkeep import verify
 
-WRITERS, EACH = 32, 4
+WRITERS, EACH = 32, 2
 ROOT = Path(__file__).parents[2]
 
 WRITER = """

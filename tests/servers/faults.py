@@ -13,6 +13,7 @@ import socket
 import socketserver
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
@@ -25,11 +26,13 @@ class Fault:
     """What to do to the next `times` requests whose line contains `match`."""
 
     kind: str
-    """`cut`: pass `after` bytes of the body, then close. `lose`: drop the whole response. `answer`: say `raw`."""
+    """`cut`: pass `after` bytes of the body, then close. `lose`: drop the whole response. `answer`: say `raw`.
+    `drop`: close before the server sees the request. `delay`: wait `seconds` first."""
     times: int = 1
     match: str = ""
     after: int = 0
     raw: bytes = b""
+    seconds: float = 0.0
 
 
 @dataclass
@@ -88,6 +91,14 @@ class FaultProxy:
         """Let the server act, then reset the connection instead of answering."""
         self._faults.append(Fault("lose", times, match))
 
+    def drop(self, times: int = 1, match: str = "") -> None:
+        """Close the connection before the server sees the next requests."""
+        self._faults.append(Fault("drop", times, match))
+
+    def delay(self, seconds: float, times: int = 1, match: str = "") -> None:
+        """Hold the next requests back."""
+        self._faults.append(Fault("delay", times, match, seconds=seconds))
+
     def answer(self, status: str, times: int = 1, match: str = "", headers: str = "", body: bytes = b"") -> None:
         """Answer the next requests ourselves, e.g. `503 Slow Down`; the server never sees them."""
         head = f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
@@ -131,6 +142,11 @@ class _Relay:
         if fault is not None and fault.kind == "answer":
             self._down.sendall(fault.raw)
             return True
+        if fault is not None and fault.kind == "drop":
+            return self._reset()
+        if fault is not None and fault.kind == "delay":
+            time.sleep(fault.seconds)
+            fault = None
         self._up.sendall(head + body)
         return self._respond(request, fault)
 
