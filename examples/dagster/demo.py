@@ -66,7 +66,7 @@ class Dagster:
         """All runs, newest first."""
         return self.ask(RUNS)["runsOrError"]["results"]
 
-    def wait(self, *runs: str, seconds: float = 90) -> None:
+    def wait(self, *runs: str, seconds: float = 240) -> None:
         """Until these runs have succeeded."""
         for run in runs:
             wait_for(lambda run=run: self.status(run) in ("SUCCESS", "FAILURE", "CANCELED"), f"run {run}", seconds)
@@ -99,7 +99,7 @@ def running_dagster(definitions: Path, home: Path, **environment: str) -> Iterat
         )  # fmt: skip
         dagster = Dagster(f"http://127.0.0.1:{port}")
         try:
-            wait_for(lambda: answers(dagster), "Dagster", 120)
+            wait_for(lambda: answers(dagster), "Dagster", 240)
             yield dagster
         finally:
             os.killpg(process.pid, signal.SIGINT)
@@ -116,7 +116,7 @@ def answers(dagster: Dagster) -> bool:
         return False
 
 
-def wait_for(what: Any, name: str, seconds: float = 90) -> None:
+def wait_for(what: Any, name: str, seconds: float = 240) -> None:
     """Until `what()` is true."""
     end = time.monotonic() + seconds
     while not what():

@@ -77,7 +77,7 @@ def log_value(
         raise hw.InvalidInputError(
             what="the returned path is gone",
             where=value,
-            fix="inside `with TemporaryDirectory()` yield dg.Output(path), so that the block is left after it is stored",
+            fix="inside `with TemporaryDirectory()` yield dg.Output(path): the block is left when it is stored",
         )
     declared = getattr(seams.said(context, "dagster_type"), "typing_type", Any)
     return run.log_artifact(

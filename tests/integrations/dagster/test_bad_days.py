@@ -90,7 +90,9 @@ def lenient(url):
     return {"headwater": resource, "io_manager": HeadwaterIOManager(headwater=resource)}
 
 
-def test_lenient_tracking_warns_once_and_the_pipeline_goes_on(run, repo, raw, lenient, instance, monkeypatch, capfd):
+def test_lenient_tracking_warns_once_and_the_pipeline_goes_on(  # noqa: PLR0917
+    run, repo, raw, lenient, instance, monkeypatch, capfd
+):
     left = failing(monkeypatch, 10_000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -111,7 +113,7 @@ def test_lenient_with_a_repository_that_is_away(run, raw, instance):
     assert run([raw], resources={"io_manager": HeadwaterIOManager(headwater=away)}).success
 
 
-def test_a_value_no_run_keeps_is_not_read_by_another(run, repo, raw, lenient, instance, monkeypatch):
+def test_a_value_no_run_keeps_is_not_read_by_another(run, raw, lenient, monkeypatch):
     left = failing(monkeypatch, 10_000)
     run([raw], resources=lenient)
     left[0] = 0

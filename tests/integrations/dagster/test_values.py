@@ -176,10 +176,6 @@ def test_what_only_pickle_could_keep_is_refused_until_somebody_asks(run, headwat
     def thing():
         return lambda: 1
 
-    class Odd:
-        def __eq__(self, other):
-            return isinstance(other, Odd)
-
     with pytest.raises(dg.Failure, match="allow_pickle"):
         run([thing])
     allowed = {"io_manager": HeadwaterIOManager(headwater=headwater, allow_pickle=True)}
