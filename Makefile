@@ -2,6 +2,7 @@
 #   make demo    a pipeline on real data, versioned before your eyes
 #   make demo-prefect   one as a Prefect flow that a new dataset version starts
 #   make demo-airflow   one as Airflow DAGs, on a real Airflow
+#   make demo-dagster   one as Dagster assets, in a running Dagster
 #   make test    everything CI runs
 #   make check   the same without what is slow (under 3 minutes)
 #   make bench   speed and memory beside W&B and DVC
@@ -25,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE # compiled once, every later start is twice as 
 INSTALL = { $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c $(PINS) $(1) || \
 	$(BIN)/python -m pip install -q -c $(PINS) $(1); }
 
-.PHONY: demo demo-prefect demo-airflow test check bench docs format lint types tests-core $(addprefix tests-,$(ORCHESTRATORS)) clean
+.PHONY: demo demo-prefect demo-airflow demo-dagster test check bench docs format lint types tests-core $(addprefix tests-,$(ORCHESTRATORS)) clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/headwater demo
@@ -35,6 +36,9 @@ demo-prefect: $(VENV)/.dev
 
 demo-airflow: $(VENV)/.dev
 	@$(BIN)/python examples/airflow/demo.py
+
+demo-dagster: $(VENV)/.dev
+	@$(BIN)/python examples/dagster/demo.py
 
 test: lint types $(addprefix tests-,$(ORCHESTRATORS)) tests-core
 
