@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -537,3 +538,36 @@ def test_the_command_puts_references_and_copies_and_says_how_it_ended(folder_rep
         patch.setitem(sys.modules, "requests", None)
         SOURCES._made.clear()
         assert "headwater[http]" in run("put", "x", uris[0], "--reference", code=4).stderr
+
+
+# ------------------------------------------------------------- killed in the middle
+_FETCH = """
+import sys
+import headwater as hw
+from headwater.download import ranged
+ranged.LARGE, ranged.PART = 1 << 20, 256 << 10
+hw.connect(sys.argv[1], project="vision").version("data").fetch(sys.argv[2])
+"""
+
+
+def test_a_process_that_is_killed_leaves_what_it_had_to_the_next(repo, site, parts, tmp_path):
+    body = os.urandom(4 << 20)
+    version = track(repo, page(site, body, etag='"1"', delay=0.01))
+    served = site.pages[only(version).uri.removeprefix(site.url)]
+    child = subprocess.Popen(
+        [sys.executable, "-c", _FETCH, str(repo.home.url), str(tmp_path / "t")],
+        env={**os.environ, "PYTHONPATH": str(Path(hw.__file__).parents[1])},
+    )
+    deadline = time.monotonic() + 30
+    while not any(b"+" in p.read_bytes() for p in (repo.home.folder / "unfinished").glob("*.done")):
+        assert time.monotonic() < deadline and child.poll() is None
+        time.sleep(0.005)
+    child.kill()
+    child.wait(10)
+    assert "file.bin" not in content(tmp_path / "t")
+    came = sum(p.read_bytes().count(b"+") for p in (repo.home.folder / "unfinished").glob("*.done"))
+    served.delay = 0
+    site.requests.clear()
+    version.fetch(tmp_path / "t")
+    assert content(tmp_path / "t") == {"file.bin": body}
+    assert len(ranges(site)) == 16 - came < 16
