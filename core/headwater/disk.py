@@ -48,6 +48,9 @@ def explain(error: OSError, where: str | Path) -> HeadwaterError:
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return StorageError(what=f"no room to write: {reason}", where=str(where), fix="free some space and try again")
+    if error.errno == errno.ENAMETOOLONG:
+        fix = "use a shorter name=, or fetch the rest with prefix= or glob="
+        return StorageError(what="this file system cannot hold so long a name", where=str(where), fix=fix)
     if error.errno == errno.EROFS:
         return AccessError(what="the file system is read-only", where=str(where), fix="write somewhere else")
     if error.errno in _DENIED:
