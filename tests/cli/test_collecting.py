@@ -118,6 +118,14 @@ def test_a_content_is_purged_and_says_so(cli, tmp_path):
     cli.error("purge", str(Digest.of(b"?")), "--reason", "x", "--yes", code=3)
 
 
+def test_a_sample_is_a_share_in_either_form(cli):
+    put(cli, "a", 1)
+    assert cli.json("verify", "--sample", "0%")["packs"] == 0
+    assert cli.json("verify", "--sample", "100%")["packs"] == cli.json("verify", "--sample", "1")["packs"] == 1
+    for wrong in ("101%", "-1", "some"):
+        assert "no share" in cli.error("verify", "--sample", wrong, code=2)
+
+
 @pytest.mark.parametrize("text", ["", "d", "3", "3 years"])
 def test_what_is_no_duration_is_a_usage_error(cli, text):
     cli.error("gc", "--grace", text, code=2)

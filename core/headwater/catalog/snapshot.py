@@ -51,7 +51,7 @@ def dump(tx: Tx, out: IO[bytes]) -> dict[str, int]:
             name = str(table.name)
             counts[name] = 0
             ordered = select(*table.columns).order_by(*table.primary_key.columns)
-            found = tx.conn.execution_options(stream_results=True, max_row_buffer=SLICE).execute(ordered)
+            found = tx.conn.execute(ordered, execution_options={"stream_results": True, "max_row_buffer": SLICE})
             while rows := found.fetchmany(SLICE):
                 counts[name] += len(rows)
                 write([name, [str(c.name) for c in table.columns], [list(row) for row in rows]])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from headwater.cli.amounts import Duration, in_words
 from headwater.cli.completion import complete_artifact
-from headwater.cli.durations import Duration, in_words
 from headwater.cli.session import Session, Verb
 from headwater.cli.text import count, table
 from headwater.errors import NotFoundError

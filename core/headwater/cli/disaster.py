@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from headwater.cli.durations import Duration, in_words
+from headwater.cli.amounts import Duration, in_words
 from headwater.cli.session import Session, Verb
 from headwater.cli.text import count, table, when
 from headwater.errors import IntegrityError

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from headwater import settings
+from headwater.cli.amounts import Share
 from headwater.cli.completion import complete_name
 from headwater.cli.session import Session, Verb, clean
 from headwater.cli.text import count, facts, table
@@ -48,10 +49,10 @@ def init(session: Session, where: str | None, objects: str | None) -> None:
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path())
 @click.option(
     "--sample",
-    type=click.FloatRange(0, 1),
-    default=1.0,
+    type=Share(),
+    default="100%",
     show_default=True,
-    help="Share of the packs to read; manifests are always checked whole.",
+    help="Share of the packs to read, such as 1% or 0.01; manifests are always checked whole.",
 )
 @click.pass_obj
 def verify(session: Session, name: str | None, folder: str | None, sample: float) -> None:
