@@ -205,6 +205,7 @@ def locked(path: Path, *, patience: float = 30.0) -> Iterator[None]:
         _take(fd, path, time.monotonic() + patience)
         yield
     finally:
+        _unlock(fd)
         os.close(fd)
 
 
@@ -239,6 +240,14 @@ def _try_lock(fd: int) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+def _unlock(fd: int) -> None:
+    """Said, for closing alone would leave it to a process that was forked meanwhile and has the file open too."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def signature(info: os.stat_result) -> tuple[int, int, int, int, int]:

@@ -16,8 +16,11 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
+from headwater.errors import StateError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import sqlite3
+    from collections.abc import Callable, Iterator
 
 PATIENCE = 5.0
 """How long a fork waits for transactions of other threads, seconds; after that the child may not use the file."""
@@ -68,6 +71,66 @@ class Gate:
         with self._changed:
             self._shut = False
             self._changed.notify_all()
+
+
+class Solo:
+    """A connection to a SQLite file that one thread at a time uses, and no process inherits.
+
+    Args:
+        connect: Opens it, when it is first used and after every fork.
+        forget: Called in a forked child: what else the object has that was the parent's.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], forget: Callable[[], None] | None = None) -> None:
+        self.lock = threading.RLock()
+        self._connect, self._forget = connect, forget
+        self._db: sqlite3.Connection | None = None
+        self._inherited: list[sqlite3.Connection] = []
+        """Never closed: that would give up locks of the parent."""
+        self._held = False
+        remember(self)
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for this thread alone.
+
+        Raises:
+            StateError: This process was forked in the middle of somebody's long transaction.
+        """
+        with self.lock:
+            if self._inherited:
+                raise StateError(what="the process forked in the middle of a long transaction", fix="fork earlier")
+            if self._db is None:
+                self._db = self._connect()
+            yield self._db
+
+    def close(self) -> None:
+        """Let go of the file; the next use opens it again."""
+        with self.lock:
+            if self._db is not None:
+                self._db.close()
+            self._db = None
+
+    def before_fork(self) -> None:
+        """Close the connection, when another thread's use of it has ended."""
+        self._held = self.lock.acquire(timeout=PATIENCE)
+        if self._held:
+            self.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._held:
+            self._held = False
+            self.lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Start anew."""
+        self.lock, self._held = threading.RLock(), False
+        if self._db is not None:
+            self._inherited.append(self._db)
+            self._db = None
+        if self._forget is not None:
+            self._forget()
 
 
 _known: weakref.WeakSet[Forkable] = weakref.WeakSet()

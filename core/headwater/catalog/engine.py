@@ -23,7 +23,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from headwater.catalog.dialect import Dialect, PostgreSQL, SQLite, refuse_network
 from headwater.catalog.failures import is_gone, is_transient, translate
-from headwater.catalog.forks import Gate, remember
 from headwater.catalog.tables import WRITER
 from headwater.catalog.urls import file_of, parse_url
 from headwater.errors import (
@@ -33,6 +32,7 @@ from headwater.errors import (
     StateError,
     StorageError,
 )
+from headwater.forks import Gate, remember
 from headwater.model.digest import Digest
 from headwater.model.keys import format_ulid
 

@@ -12,10 +12,11 @@ import os
 import sqlite3
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from headwater import disk
 from headwater.errors import StorageError
+from headwater.forks import Solo
 from headwater.model.digest import Digest
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ _PLACED: Final = (
     "INSERT INTO file VALUES (:path, :key, :content, NULL, :stat, :at) ON CONFLICT (path) DO UPDATE SET "
     "key = :key, content = :content, planned = NULL, stat = :stat, at = :at"
 )
-_PLANNED: Final = (
-    "INSERT INTO file VALUES (?1, NULL, NULL, ?2, NULL, 0) ON CONFLICT (path) DO UPDATE SET planned = ?2"
-)
+_PLANNED: Final = "INSERT INTO file VALUES (?1, NULL, NULL, ?2, NULL, 0) ON CONFLICT (path) DO UPDATE SET planned = ?2"
 
 
 class Row(NamedTuple):
@@ -69,25 +68,30 @@ class Placed:
     """The records of one target; one process at a time has them open (`open_placed`)."""
 
     def __init__(self, path: Path) -> None:
-        self._db = _connect(path)
+        self._solo = Solo(lambda: _connect(path))
 
     def between(self, first: str, last: str) -> dict[str, Row]:
         """Rows with first ≤ path ≤ last, by path."""
         sql = "SELECT * FROM file WHERE path BETWEEN ? AND ?"
-        return {row[0]: Row(*row) for row in self._db.execute(sql, (first, last))}
+        with self._solo.use() as db:
+            return {row[0]: Row(*row) for row in db.execute(sql, (first, last))}
 
     def all(self) -> Iterator[Row]:
         """Every row in byte order of path; the records may be changed meanwhile."""
         after = ""
         sql = "SELECT * FROM file WHERE path > ? ORDER BY path LIMIT 4096"
-        while rows := self._db.execute(sql, (after,)).fetchall():
+        while rows := self._after(sql, after):
             yield from (Row(*row) for row in rows)
             after = rows[-1][0]
 
+    def _after(self, sql: str, path: str) -> list[tuple[Any, ...]]:
+        with self._solo.use() as db:
+            return db.execute(sql, (path,)).fetchall()
+
     def plan(self, wanted: Iterable[tuple[str, bytes | None]]) -> None:
         """Record what is about to be placed: (path, content digest if known)."""
-        with self._db:
-            self._db.executemany(_PLANNED, wanted)
+        with self._solo.use() as db, db:
+            db.executemany(_PLANNED, wanted)
 
     def done(self, placed: Iterable[tuple[str, bytes, bytes, os.stat_result]]) -> None:
         """Record files placed or found right: (path, key, content digest, stat)."""
@@ -96,24 +100,24 @@ class Placed:
             {"path": path, "key": bytes(key), "content": bytes(content), "stat": pack_stat(info), "at": at}
             for path, key, content, info in placed
         ]
-        with self._db:
-            self._db.executemany(_PLACED, rows)
+        with self._solo.use() as db, db:
+            db.executemany(_PLACED, rows)
 
     def made(self, folders: Iterable[str]) -> None:
         """Record directories that we made."""
-        with self._db:
-            self._db.executemany(
+        with self._solo.use() as db, db:
+            db.executemany(
                 "INSERT OR IGNORE INTO file VALUES (?, NULL, NULL, NULL, NULL, 0)", [(folder,) for folder in folders]
             )
 
     def forget(self, paths: Iterable[str]) -> None:
         """Drop rows."""
-        with self._db:
-            self._db.executemany("DELETE FROM file WHERE path = ?", [(path,) for path in paths])
+        with self._solo.use() as db, db:
+            db.executemany("DELETE FROM file WHERE path = ?", [(path,) for path in paths])
 
     def close(self) -> None:
         """Let go of the file."""
-        self._db.close()
+        self._solo.close()
 
 
 @contextmanager

@@ -16,7 +16,6 @@ import contextlib
 import os
 import sqlite3
 import stat
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
@@ -25,6 +24,7 @@ from blake3 import blake3
 
 from headwater import disk
 from headwater.errors import DigestMismatchError, StorageError
+from headwater.forks import Solo
 from headwater.model.digest import Digest
 
 if TYPE_CHECKING:
@@ -54,7 +54,13 @@ class FileCache:
     def __init__(self, root: Path, quota_bytes: int) -> None:
         self.root = Path(root)
         self.quota_bytes = quota_bytes
-        self._states: dict[int, _State] = {}
+        self._start_anew()
+        self._solo = Solo(self._open, self._start_anew)
+
+    def _start_anew(self) -> None:
+        """Also in a forked child: uses not written yet are the parent's to write."""
+        self._used: dict[bytes, int] = {}
+        self._swept = False
 
     # -- reading -----------------------------------------------------------------
     def open(self, digest: bytes) -> BinaryIO | None:
@@ -89,7 +95,7 @@ class FileCache:
         return file
 
     def link(self, digest: bytes, name: str, folder: int) -> bool:
-        """Make `name` in the directory open as `folder` a hard link of the file; False if it is not here or not possible."""
+        """Make `name` in the directory open as `folder` a hard link of the file; False if that cannot be done."""
         file = self.open(digest)
         if file is None:
             return False
@@ -149,9 +155,8 @@ class FileCache:
 
     def flush(self) -> None:
         """Write the uses recorded so far; happens by itself every 256 uses."""
-        state = self._state()
-        with state.lock:
-            used, state.used = state.used, {}
+        with self._solo.lock:
+            used, self._used = self._used, {}
         if used:
             sql = "UPDATE file SET used = ? WHERE digest = ?"
             self._ask(lambda db: db.executemany(sql, [(at, digest) for digest, at in used.items()]))
@@ -159,7 +164,7 @@ class FileCache:
     def close(self) -> None:
         """Write the uses and let go of the index."""
         self.flush()
-        self._state().close()
+        self._solo.close()
 
     # -- inside: files -----------------------------------------------------------
     def _path(self, digest: bytes) -> Path:
@@ -201,9 +206,8 @@ class FileCache:
         if size + PER_FILE + INDEX_RESERVE > self.quota_bytes:
             return False
         self.flush()
-        state = self._state()
-        if not state.swept:
-            state.swept = True
+        if not self._swept:
+            self._swept = True
             self._sweep(LEFTOVER_SECONDS)
         now = time.time_ns()
         return bool(self._evict(self.quota_bytes - size - PER_FILE, (digest, size, now, b"", 0, now)))
@@ -253,45 +257,39 @@ class FileCache:
         self._ask(lambda db: db.execute("DELETE FROM file WHERE digest = ?", (digest,)))
 
     def _use(self, digest: bytes) -> None:
-        state = self._state()
-        with state.lock:
-            state.used[digest] = time.time_ns()
-            due = len(state.used) >= _FLUSH
+        with self._solo.lock:
+            self._used[digest] = time.time_ns()
+            due = len(self._used) >= _FLUSH
         if due:
             self.flush()
 
     # -- inside: index -----------------------------------------------------------
-    def _state(self) -> _State:
-        # What belongs to another process (a fork's parent) stays in the dict, unused and not closed.
-        return self._states.get(os.getpid()) or self._states.setdefault(os.getpid(), _State())
-
     def _ask(self, action: Callable[[sqlite3.Connection], T]) -> T:
         """Run `action` in one transaction; a damaged index is dropped with all files, then once more."""
-        state = self._state()
-        with state.lock:
+        with self._solo.lock:
             try:
-                return self._run(state, action)
+                return self._run(action)
             except sqlite3.DatabaseError as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                     raise _explained(error, self.root) from error
-                self._start_anew(state)
+                self._drop()
             try:
-                return self._run(state, action)
+                return self._run(action)
             except sqlite3.Error as error:
                 raise _explained(error, self.root) from error
 
-    def _run(self, state: _State, action: Callable[[sqlite3.Connection], T]) -> T:
-        db = state.db or self._open(state)
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            result = action(db)
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
-        return result
+    def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        with self._solo.use() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                result = action(db)
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+            return result
 
-    def _open(self, state: _State) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         with disk.explained(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(self.root / "index.sqlite", timeout=30, isolation_level=None, check_same_thread=False)
@@ -303,37 +301,21 @@ class FileCache:
         except BaseException:
             db.close()
             raise
-        state.db = db
         return db
 
-    def _start_anew(self, state: _State) -> None:
-        state.close()
+    def _drop(self) -> None:
+        self._solo.close()
         with disk.explained(self.root):
             for name in ("files", "index.sqlite", "index.sqlite-journal"):
                 disk.remove_tree(self.root / name)
-
-
-class _State:
-    """The connection of one process, and the uses it has not written yet."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.db: sqlite3.Connection | None = None
-        self.used: dict[bytes, int] = {}
-        self.swept = False
-
-    def close(self) -> None:
-        with self.lock:
-            if self.db is not None:
-                self.db.close()
-            self.db = None
 
 
 def _lay_out(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
     db.execute("DROP TABLE IF EXISTS file")
     db.execute(
-        "CREATE TABLE file (digest BLOB PRIMARY KEY, size INTEGER, used INTEGER, stat BLOB, ready INTEGER, made INTEGER)"
+        "CREATE TABLE file"
+        " (digest BLOB PRIMARY KEY, size INTEGER, used INTEGER, stat BLOB, ready INTEGER, made INTEGER)"
     )
     db.execute("CREATE INDEX by_use ON file (used)")
     db.execute(f"PRAGMA user_version = {_SCHEMA}")

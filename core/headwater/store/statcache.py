@@ -20,12 +20,14 @@ import contextlib
 import os
 import random
 import sqlite3
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+
+from headwater.errors import StateError
+from headwater.forks import Solo
 
 T = TypeVar("T")
 
@@ -67,7 +69,11 @@ class StatCache:
         self.sample = sample
         self.clock = clock
         self._random = random.SystemRandom()  # the user's own random stream is not ours to advance
-        self._connections: dict[int, _Connection] = {}
+        self._pending: dict[str, Record] = {}
+        self._pending_bytes = 0
+        self._off = False
+        self._failures = 0
+        self._solo = Solo(self._open, self._start_anew)
 
     # -- reading -----------------------------------------------------------------
     def find(self, key: str) -> Record | None:
@@ -97,11 +103,10 @@ class StatCache:
     # -- writing -----------------------------------------------------------------
     def remember(self, key: str, record: Record) -> None:
         """Keep a record; written with others by `flush`, or before when many have come together."""
-        state = self._state()
-        with state.lock:
-            state.pending[key] = record
-            state.pending_bytes += len(record.signature) + len(record.digests)
-            due = state.pending_bytes > _FLUSH_BYTES
+        with self._solo.lock:
+            self._pending[key] = record
+            self._pending_bytes += len(record.signature) + len(record.digests)
+            due = self._pending_bytes > _FLUSH_BYTES
         if due:
             self.flush()
 
@@ -111,10 +116,9 @@ class StatCache:
 
     def flush(self) -> None:
         """Write what is pending, in one transaction."""
-        state = self._state()
-        with state.lock:
-            rows = [(key, *record) for key, record in state.pending.items()]
-            state.pending, state.pending_bytes = {}, 0
+        with self._solo.lock:
+            rows = [(key, *record) for key, record in self._pending.items()]
+            self._pending, self._pending_bytes = {}, 0
         if rows:
             self._ask(lambda db: db.executemany("REPLACE INTO listing VALUES (?, ?, ?)", rows), write=True)
 
@@ -126,91 +130,68 @@ class StatCache:
             RuntimeWarning,
             stacklevel=2,
         )
-        state = self._state()
-        with state.lock:
-            state.pending = {}
+        with self._solo.lock:
+            self._pending = {}
         self._ask(_switch_off, write=True)
-        state.off = True
+        self._off = True
 
     @property
     def is_off(self) -> bool:
         """Whether nothing is believed or kept any more (a wrong digest was found, or there is no place to write)."""
         self._ask(lambda _: None)
-        return self._state().off
+        return self._off
 
     def close(self) -> None:
         """Write what is pending and let go of the file."""
         self.flush()
-        state = self._state()
-        with state.lock:
-            state.close()
+        self._solo.close()
 
     # -- inside ------------------------------------------------------------------
-    def _state(self) -> _Connection:
-        # A connection is never carried over a fork, nor closed by the child: it stays in the dict, unused.
-        return self._connections.get(os.getpid()) or self._connections.setdefault(os.getpid(), _Connection())
+    def _start_anew(self) -> None:
+        """In a forked child: what waits to be written is the parent's to write."""
+        self._pending, self._pending_bytes = {}, 0
 
     def _ask(self, action: Callable[[sqlite3.Connection], T], *, write: bool = False) -> T | None:
-        state = self._state()
-        with state.lock:
-            if state.off:
-                return None
-            try:
-                return self._run(state, action, write=write)
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error):
-                    self._drop(state)
-            except (sqlite3.Error, OSError):
-                self._drop(state)
+        try:
+            with self._solo.use() as db:
+                if self._off:
+                    return None
+                if not write:
+                    return action(db)
+                with db:
+                    return action(db)
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):
+                self._drop()
+        except (sqlite3.Error, OSError):
+            self._drop()
+        except StateError:
+            self._off = True
         return None
 
-    def _run(self, state: _Connection, action: Callable[[sqlite3.Connection], T], *, write: bool) -> T:
-        db = state.db or self._open(state)
-        if not write:
-            return action(db)
-        with db:
-            return action(db)
-
-    def _open(self, state: _Connection) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(self.path, timeout=_PATIENCE, check_same_thread=False)
         try:
             _prepare(db)
-            state.off = db.execute("SELECT 1 FROM mark WHERE name = 'off'").fetchone() is not None
+            self._off = db.execute("SELECT 1 FROM mark WHERE name = 'off'").fetchone() is not None
         except BaseException:
             db.close()
             raise
-        state.db = db
         return db
 
-    def _drop(self, state: _Connection) -> None:
+    def _drop(self) -> None:
         """Remove a damaged cache and start anew; where that fails too, do without until the process ends."""
-        state.close()
-        state.failures += 1
-        if state.failures > 1:
-            state.off = True
-            return
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(OSError):
-                Path(f"{self.path}{suffix}").unlink()
-
-
-class _Connection:
-    """The connection of one process, and what it has not written yet."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.db: sqlite3.Connection | None = None
-        self.off = False
-        self.failures = 0
-        self.pending: dict[str, Record] = {}
-        self.pending_bytes = 0
-
-    def close(self) -> None:
-        if self.db is not None:
+        with self._solo.lock:
             with contextlib.suppress(sqlite3.Error):
-                self.db.close()
-        self.db = None
+                self._solo.close()
+            self._failures += 1
+            if self._failures > 1:
+                self._off = True
+                return
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(OSError):
+                    Path(f"{self.path}{suffix}").unlink()
 
 
 def _prepare(db: sqlite3.Connection) -> None:

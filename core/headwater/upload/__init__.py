@@ -189,8 +189,9 @@ class _Upload:
                 names.append((path, digest))
         if blobs:
             placed = self._writer.place(blobs)
+            alone = {pack: frozenset((pack,)) for pack in placed.values()}  # one for all files of a pack
             for path, name in names:
-                self._pages.note(path, frozenset((placed[name],)))
+                self._pages.note(path, alone[placed[name]])
         return self._done(unit)
 
     def _place_large(self, pieces: Iterator[Piece | End] | LargeRead, size: int) -> tuple[End, PackSet]:

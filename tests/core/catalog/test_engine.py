@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from headwater.catalog import forks
+from headwater import forks
 from headwater.catalog.dialect import NETWORK, filesystem
 from headwater.catalog.engine import Database
 from headwater.catalog.sql import create, open_catalog
