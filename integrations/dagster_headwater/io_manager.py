@@ -198,6 +198,6 @@ class HeadwaterIOManager(dg.ConfigurableIOManager):
         return mask_text(self.headwater.url or "of $HEADWATER_URL")
 
 
-def tracking_of(headwater: HeadwaterResource) -> str:
+def tracking_of(resource: HeadwaterResource) -> str:
     """How strict the resource, or without its word this process, is."""
-    return headwater.tracking or tracking()
+    return resource.tracking or tracking()

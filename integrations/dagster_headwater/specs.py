@@ -43,7 +43,7 @@ def headwater_asset_spec(
 
 
 def load_headwater_asset_specs(
-    headwater: HeadwaterResource,
+    resource: HeadwaterResource,
     *,
     project: str | None = None,
     type: str | None = None,
@@ -54,7 +54,7 @@ def load_headwater_asset_specs(
     """A spec for every artifact there is now, and for each of `aliases` that an artifact has; reads only.
 
     Args:
-        headwater: The resource; environment variables in it are resolved now.
+        resource: The repository; environment variables in it are resolved now.
         project: Of the artifacts; the resource's by default.
         type: Of the artifacts, e.g. `model`.
         where: Conditions, as in `Repository.artifacts`.
@@ -64,7 +64,7 @@ def load_headwater_asset_specs(
     Raises:
         HeadwaterError: The repository cannot be read.
     """
-    with headwater.process_config_and_initialize_cm() as ready:
+    with resource.process_config_and_initialize_cm() as ready:
         repo = ready.repository()
     found = []
     for info in repo.artifacts(project=project, type=type, where=where, order="name"):
