@@ -24,9 +24,12 @@ def seconds(python: str, code: str) -> float:
     times = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        subprocess.run([python, "-c", code], check=True, env=env)
+        subprocess.run([python, "-c", code], check=True, env=env, stdout=subprocess.DEVNULL)
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
+
+
+HELP = "import sys; sys.argv = ['headwater', '--help']; from headwater.cli import main; sys.exit(main())"
 
 
 def measure(work: Path, *, peers: bool) -> list[Figure]:
@@ -37,6 +40,7 @@ def measure(work: Path, *, peers: bool) -> list[Figure]:
     figures = [
         Figure(what="bare interpreter", value=bare * 1000, unit="ms"),
         at_most("import headwater, beyond that", (ours - bare) * 1000, 300, "ms"),
+        at_most("headwater --help, in all", seconds(sys.executable, HELP) * 1000, 400, "ms"),
     ]
     for peer, code in (("wandb", "import wandb"), ("dvc", "import dvc.api")) if peers else ():
         python = str(python_of(peer))
