@@ -570,4 +570,4 @@ def test_a_process_that_is_killed_leaves_what_it_had_to_the_next(repo, site, par
     site.requests.clear()
     version.fetch(tmp_path / "t")
     assert content(tmp_path / "t") == {"file.bin": body}
-    assert len(ranges(site)) == 16 - came < 16
+    assert len(set(ranges(site))) == 16 - came < 16, "one that the dead had sent may be told of late"
