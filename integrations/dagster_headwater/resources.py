@@ -157,9 +157,9 @@ class HeadwaterResource(dg.ConfigurableResource[Any]):
         }
 
     def pages(self) -> str | None:
-        """Where pages about versions are, if anywhere."""
-        found = self.pages_url or (self.url if self.url and self.url.startswith("http") else None)
-        return found.rstrip("/") if found else None
+        """Where pages about versions and runs are, if anywhere."""
+        found = self.pages_url or str(self.repository())
+        return found.rstrip("/") if found.startswith("http") else None
 
 
 def _step(context: Any) -> Any:

@@ -40,7 +40,8 @@ def materialization_metadata(
         shown["headwater/url"] = dg.MetadataValue.url(page_of(pages, version))
     if run is not None:
         shown["headwater/new_version"] = dg.MetadataValue.bool(record.run_id == run.id)
-        shown["headwater/run"] = dg.MetadataValue.text(run.id)
+        page = dg.MetadataValue.url(f"{pages}/runs/{run.id}") if pages else dg.MetadataValue.text(run.id)
+        shown["headwater/run"] = page
         inputs = [str(v) for v in run.used_artifacts()]
         more = [f"and {len(inputs) - MAX_INPUTS} more"] if len(inputs) > MAX_INPUTS else []
         shown["headwater/inputs"] = dg.MetadataValue.json(inputs[:MAX_INPUTS] + more)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
-from dagster_headwater import HeadwaterIOManager, headwater_metadata
+from dagster_headwater import HeadwaterIOManager, HeadwaterResource, headwater_metadata
 from tests.integrations.dagster.conftest import event, graph
 
 
@@ -227,6 +227,14 @@ def test_a_materialization_shows_what_people_look_at(run, repo, instance):
     assert shown["headwater/size"] == repo.version("double").size
     assert shown["dagster/row_count"] == 2
     assert [column.name for column in shown["dagster/column_schema"].columns] == ["a", "b"]
+
+
+def test_a_materialization_links_to_the_pages_of_a_team(url, run, repo, instance):
+    linked = HeadwaterResource(url=url, project="lake", pages_url="https://headwater.example.org/")
+    run([made(1, int)], resources={"io_manager": HeadwaterIOManager(headwater=linked)})
+    shown = event(instance, "thing").metadata
+    assert shown["headwater/url"] == dg.MetadataValue.url("https://headwater.example.org/lake/thing/v0")
+    assert shown["headwater/run"].value == f"https://headwater.example.org/runs/{repo.runs()[0].id}"
 
 
 def test_secrets_of_the_config_stay_references(run, repo, monkeypatch):
