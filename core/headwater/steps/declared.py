@@ -52,6 +52,14 @@ class Use:
         """What pydantic resolves where a flow's or DAG's parameter is a `Version` and this its default."""
         return self.name
 
+    @property
+    def __pydantic_serializer__(self) -> Any:
+        """As a default, forms show its name."""
+        from pydantic_core import SchemaSerializer, core_schema  # only pydantic asks
+
+        text = core_schema.plain_serializer_function_ser_schema(lambda use: use.name)
+        return SchemaSerializer(core_schema.any_schema(serialization=text))
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Use is frozen; make another one instead of setting {name}")
 

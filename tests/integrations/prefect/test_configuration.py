@@ -54,7 +54,7 @@ def test_a_parameter_is_text_outside_and_a_version_inside(tables) -> None:
 
 def test_a_form_shows_the_parameter_as_text() -> None:
     shown = parameter_schema(train.fn).model_dump()["properties"]["data"]
-    assert shown["type"] == "string"
+    assert (shown["type"], shown["default"]) == ("string", "table:prod")
 
 
 @pytest.mark.usefixtures("harness")

@@ -15,8 +15,8 @@ from prefect import Task, allow_failure, flow, get_client, task
 from prefect.cache_policies import INPUTS
 from prefect.context import TaskRunContext
 from prefect.futures import wait
-from prefect.utilities.annotations import quote
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
 from pydantic import SecretStr
 
 import headwater as hw
@@ -25,6 +25,7 @@ from prefect_headwater import StepTask, step, track
 from tests.integrations.prefect.shapes import fails_once, load, merge, part, plain, process_id
 
 pytestmark = pytest.mark.usefixtures("harness")
+KEY = SecretStr("x")
 
 
 def run_of(repo: hw.Repository, name: str) -> hw.Run:
@@ -46,7 +47,7 @@ def test_a_step_is_a_task_and_its_run_says_where_it_ran(repo) -> None:
     seen = {}
 
     @step(log="raw", retries=2, tags=["ingest"])
-    def extract(day: str, password: str = "hidden", key: SecretStr = SecretStr("x")) -> str:
+    def extract(day: str, password: str = "hidden", key: SecretStr = KEY) -> str:
         context = TaskRunContext.get()
         seen.update(task=context.task_run.id, flow=context.task_run.flow_run_id, tags=context.task_run.tags)
         return day
@@ -72,8 +73,7 @@ def test_a_step_is_a_task_and_its_run_says_where_it_ran(repo) -> None:
 def test_every_kind_of_function_is_a_step(repo) -> None:
     @step(log="numbers")
     def count(n: int) -> Iterator[int]:
-        for i in range(n):
-            yield i
+        yield from range(n)
 
     @step(log="later")
     async def later(number: int) -> int:
@@ -103,7 +103,7 @@ def test_every_kind_of_function_is_a_step(repo) -> None:
 
     @flow
     async def pipeline() -> list[int]:
-        last = [item for item in count(2)][-1]
+        last = list(count(2))[-1]
         streamed = [item async for item in stream(last)]
         made = [await later(streamed[0]), Trainer().fit(1), Trainer.of_class(2), Trainer.static(3)]
         return [version.load() for version in made]
@@ -292,9 +292,8 @@ def test_the_loop_around_a_generator_is_the_flows_not_the_generators(repo) -> No
 def test_a_thread_without_the_context_is_told_how_to_get_it(repo) -> None:
     @task
     def starts_thread() -> str:
-        with ThreadPoolExecutor(1) as pool:
-            with pytest.raises(hw.StateError, match="copy_context"):
-                pool.submit(hw.log, "lost", 1).result()
+        with ThreadPoolExecutor(1) as pool, pytest.raises(hw.StateError, match="copy_context"):
+            pool.submit(hw.log, "lost", 1).result()
         return "fine"
 
     assert flow(starts_thread)() == "fine"
@@ -354,7 +353,7 @@ def test_a_sub_flow_called_by_a_step_is_its_child_and_its_tasks_are_the_flows(re
     def calls() -> str:
         return child()
 
-    assert flow(lambda: calls(), name="top")() == "raw5"
+    assert flow(calls, name="top")() == "raw5"
     assert run_of(repo, "child").parent == run_of(repo, "calls").id
     assert run_of(repo, "load").parent == run_of(repo, "child").id
     assert names(run_of(repo, "calls").logged_artifacts()) == []
