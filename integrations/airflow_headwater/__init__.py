@@ -11,12 +11,11 @@ if TYPE_CHECKING:
     from airflow_headwater.assets import artifact_asset, watched_asset
     from airflow_headwater.decorator import HeadwaterDecoratedOperator, headwater_task
     from airflow_headwater.hook import HeadwaterHook
+    from airflow_headwater.log_operators import HeadwaterLogFilesOperator, HeadwaterLogReferencesOperator
     from airflow_headwater.operators import (
         HeadwaterCheckReferencesOperator,
         HeadwaterCleanUpOperator,
         HeadwaterDownloadOperator,
-        HeadwaterLogFilesOperator,
-        HeadwaterLogReferencesOperator,
         HeadwaterOperator,
         HeadwaterPromoteOperator,
     )
@@ -33,8 +32,8 @@ _HOMES = {
     "HeadwaterCheckReferencesOperator": "operators",
     "HeadwaterCleanUpOperator": "operators",
     "HeadwaterDownloadOperator": "operators",
-    "HeadwaterLogFilesOperator": "operators",
-    "HeadwaterLogReferencesOperator": "operators",
+    "HeadwaterLogFilesOperator": "log_operators",
+    "HeadwaterLogReferencesOperator": "log_operators",
     "HeadwaterOperator": "operators",
     "HeadwaterPromoteOperator": "operators",
     "HeadwaterVersionSensor": "sensor",

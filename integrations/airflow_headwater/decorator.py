@@ -56,14 +56,14 @@ class HeadwaterDecoratedOperator(DecoratedOperator, PythonOperator):
         self.headwater_conn_id = headwater_conn_id
         if not kwargs.get("_airflow_mapped_validation_only"):
             op_args, op_kwargs = _with_uses(read_function(python_callable), op_args or (), op_kwargs or {})
-        upstream = {"python_callable": python_callable, "op_args": op_args, "op_kwargs": op_kwargs}
+        upstream: dict[str, Any] = {"python_callable": python_callable, "op_args": op_args, "op_kwargs": op_kwargs}
         super().__init__(**upstream, kwargs_to_upstream=upstream, **kwargs)
 
     def execute(self, context: Context) -> Any:
         """Run the function, publish what it declares, end the run; all before Airflow hears of success."""
         function = self.python_callable
         plan_of = read_outputs(_plain_names(self.logs))
-        with recording(context, self.project, self.headwater_conn_id) as here:
+        with recording(context, self.project, self.headwater_conn_id) as here:  # type: ignore[arg-type]  # it is a dict
             complete_sequences(self)
             step = make_step(function, plan_of, self.project, here.host)
             step.__signature__ = inspect.signature(function)  # also what is injected: the templater resolved it

@@ -3,7 +3,7 @@
 from typing import Any
 
 _PYTHON = {
-    "operators": ["airflow_headwater.operators", "airflow_headwater.decorator"],
+    "operators": ["airflow_headwater.operators", "airflow_headwater.log_operators", "airflow_headwater.decorator"],
     "sensors": ["airflow_headwater.sensor"],
     "hooks": ["airflow_headwater.hook"],
     "triggers": ["airflow_headwater.triggers"],

@@ -43,7 +43,7 @@ class VersionTrigger(BaseTrigger):
     def __init__(
         self, name: str, newer_than: int | None = None, poll_seconds: float = 30.0, conn_id: str | None = None
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
         self.name, self.newer_than, self.poll_seconds, self.conn_id = name, newer_than, poll_seconds, conn_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -56,7 +56,7 @@ class VersionTrigger(BaseTrigger):
         while True:
             found = await asyncio.to_thread(self._look)
             if found is not None:
-                yield TriggerEvent(found)
+                yield TriggerEvent(found)  # type: ignore[no-untyped-call]  # Airflow's
                 return
             await asyncio.sleep(self.poll_seconds)
 
@@ -95,7 +95,7 @@ class VersionEventTrigger(BaseEventTrigger):
         conn_id: str | None = None,
         consumer: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
         self.name, self.alias, self.poll_seconds, self.conn_id = name, alias, poll_seconds, conn_id
         self.consumer = consumer
 
@@ -109,7 +109,7 @@ class VersionEventTrigger(BaseEventTrigger):
         while True:
             payload, cursor = await asyncio.to_thread(self._look)
             if payload:
-                yield TriggerEvent({"headwater": payload})
+                yield TriggerEvent({"headwater": payload})  # type: ignore[no-untyped-call]  # Airflow's
             if cursor is not None:
                 await asyncio.to_thread(self._acknowledge, cursor)
             await asyncio.sleep(self.poll_seconds)
