@@ -66,7 +66,7 @@ class Dagster:
         """All runs, newest first."""
         return self.ask(RUNS)["runsOrError"]["results"]
 
-    def wait(self, *runs: str, seconds: float = 240) -> None:
+    def wait(self, *runs: str, seconds: float = 150) -> None:
         """Until these runs have succeeded."""
         for run in runs:
             wait_for(lambda run=run: self.status(run) in ("SUCCESS", "FAILURE", "CANCELED"), f"run {run}", seconds)
@@ -116,7 +116,7 @@ def answers(dagster: Dagster) -> bool:
         return False
 
 
-def wait_for(what: Any, name: str, seconds: float = 240) -> None:
+def wait_for(what: Any, name: str, seconds: float = 150) -> None:
     """Until `what()` is true."""
     end = time.monotonic() + seconds
     while not what():
@@ -162,6 +162,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--screenshot", type=Path)
     picture = arguments.parse_args().screenshot
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that Dagster is stopped too
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         url = str(Path(folder, "repository"))
         with (

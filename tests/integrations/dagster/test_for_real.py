@@ -11,7 +11,7 @@ import pytest
 
 import headwater as hw
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "dagster"
 
