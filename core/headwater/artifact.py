@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Self
 from headwater.contents import Contents, Draft, spooled
 from headwater.errors import AccessError, InvalidInputError, NotFoundError, StorageError
 from headwater.model.entries import Entry, ReferenceEntry, StoredEntry
-from headwater.model.naming import check_part, check_partition, check_path, parse_name
+from headwater.model.naming import SCHEME, check_part, check_partition, check_path, parse_name
 from headwater.model.patterns import Ignore
 from headwater.model.values import to_object
 from headwater.references import MAX_OBJECTS, Asked, find_references, record_bare
@@ -220,6 +220,11 @@ class Artifact:
         if isinstance(uri, StoredEntry | ReferenceEntry):
             self._add_entry(uri, name, overwrite)
             return self
+        if uri.startswith(SCHEME):
+            raise InvalidInputError(
+                what=f"{uri} is kept by Headwater, not elsewhere",
+                fix="add_reference(version.entry(path)) moves no bytes",
+            )
         if on_unavailable not in ("raise", "record"):
             raise InvalidInputError(what=f"on_unavailable is 'raise' or 'record', not {on_unavailable!r}")
         found = Asked(lambda: find_references(uri, name, pin=pin, max_objects=max_objects), progress)

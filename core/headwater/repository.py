@@ -105,8 +105,10 @@ class Repository:
             artifact: Name of one artifact (with its partition, if any).
             project: Of the artifacts; the current one if neither is given.
             type: Of the artifacts.
-            where: Conditions such as `metadata.rows>1000`, `tag=gold`, `alias=prod`; all must hold.
-            order: A field, descending with a leading `-`.
+            where: Conditions such as `metadata.rows>1000`, `tag=gold`, `alias=prod`, and of the run that made it
+                `config.lr<0.1`, `summary.val_acc>0.9`; all must hold.
+            order: A field, descending with a leading `-`: `versions(type="model", order="-summary.val_acc", limit=1)`
+                is the model of the best run.
             limit: Most to return.
 
         Raises:
@@ -224,7 +226,9 @@ class Repository:
         ]
         before = moves[-1].get("old") if moves else None
         if not before:
-            raise StateError(what=f"{name} was nowhere before its last move", fix="set it with set_alias")
+            raise StateError(
+                what=f"{name} was nowhere before its last move", fix="set it: set_alias, or `headwater alias set`"
+            )
         self.set_alias(name, before, expect=moves[-1].get("new") or "")
         return self.version(name)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import msgspec
 
 from headwater.artifact import Artifact
+from headwater.callers import user_level
 from headwater.code import capture, tracked_files
 from headwater.conversion import Naming, artifact_of
 from headwater.errors import InvalidInputError, StateError
@@ -388,7 +389,8 @@ def _notice_read(version: Any) -> None:
     if run is not None and run.state == "running" and not run.knows(version):
         run._known.add(version.id)  # noqa: SLF001  # warn once
         warnings.warn(
-            f"run {run.name} reads {version} without having used it; run.use_artifact(…) would record it", stacklevel=4
+            f"run {run.name} reads {version} without having used it; run.use_artifact(…) would record it",
+            stacklevel=user_level(),
         )
 
 

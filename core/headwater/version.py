@@ -206,11 +206,9 @@ class Version(Handle, Generic[T]):
 
     def _changes(self) -> dict[str, Any]:
         base = self.record
-        aliases = tuple(sorted({check_alias(a) for a in several(self.aliases, "aliases") if a != LATEST}))
-        tags = tuple(sorted({check_part(t, "tag") for t in several(self.tags, "tags")}))
         new = {
-            "aliases": aliases,
-            "tags": tags,
+            "aliases": tuple(sorted({check_alias(a) for a in several(self.aliases, "aliases") if a != LATEST})),
+            "tags": tuple(sorted({check_part(t, "tag") for t in several(self.tags, "tags")})),
             "metadata": mask(to_object(self.metadata, "metadata")),
             "description": str(self.description),
         }
@@ -318,12 +316,13 @@ class RunInfo:
 
     Attributes:
         home: The repository it lives in.
-        record: Everything the catalog knows, as it was when loaded.
+        record: Everything the catalog knows, as it was when loaded; `config` and `summary` of it.
     """
 
     def __init__(self, record: RunRecord, home: Home) -> None:
-        self.record = record
-        self.home = home
+        self.record, self.home = record, home
+        self.config: dict[str, Any] = dict(record.config)
+        self.summary: dict[str, Any] = dict(record.summary)
 
     @property
     def id(self) -> str:

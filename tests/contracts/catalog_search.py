@@ -76,7 +76,7 @@ class SearchContract:
         for where, position in {
             "": 0, "=1": 0, "metadata.x": 10, "metadata.x=": 11, 'metadata.x="a': 11, "metadata.x<true": 11,
             "nonsense=1": 0, "created>yesterday": 8, "number=three": 7, "tag>gold": 4, "metadata.x>null": 11,
-            "metadata.x ? 1": 11, "metadata=1": 0, "config.x=1": 0,
+            "metadata.x ? 1": 11, "metadata=1": 0, "inputs.x=1": 0,
         }.items():  # fmt: skip
             with pytest.raises(InvalidInputError) as refused:
                 self.numbers(world, where)

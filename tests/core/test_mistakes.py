@@ -113,6 +113,51 @@ def test_a_lock_of_another_repository_is_refused(repo, run, tmp_path):
         other.version("cnn")
 
 
+def test_a_warning_names_the_line_of_the_user(repo, run):
+    stray = repo.log_artifact(filled("stray"))
+    with pytest.warns(UserWarning, match="without having used it") as warned:
+        stray.download()
+        stray.load()
+    assert [w.filename for w in warned] == [__file__]
+
+
+def test_a_misspelt_way_with_references_is_refused(repo, run, tmp_path):
+    with pytest.raises(hw.InvalidInputError, match="in-place"):
+        repo.version("cnn").fetch(tmp_path / "out", references="inplace")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_headwater_keeps_is_not_pointed_at_from_outside(repo, run):
+    version = repo.version("cnn")
+    with pytest.raises(hw.InvalidInputError, match=r"version\.entry"):
+        hw.Artifact("copy").add_reference("headwater://vision/cnn:v0/a.txt", name="x")
+    copy = repo.log_artifact(hw.Artifact("copy").add_reference(version.entry("a.txt"), "x"))
+    assert copy.entry("x").digest == version.entry("a.txt").digest
+
+
+def test_a_misspelt_argument_of_a_step_names_the_step():
+    @hw.step
+    def train(lr: float = 0.1) -> float:
+        return lr
+
+    with pytest.raises(TypeError, match=r"train\(\) got an unexpected keyword argument 'lrr'"):
+        train(lrr=1)
+
+
+def test_the_model_of_the_best_run_is_one_call(repo):
+    for lr, acc in ((0.1, 0.5), (0.2, 0.9), (0.3, float("nan")), (0.4, None)):
+        with repo.start_run("sweep", config={"lr": lr}) as run:
+            run.log_artifact(filled("cnn", str(lr).encode(), type="model"))
+            run.summary["acc"] = acc
+    made_by_hand = repo.log_artifact(filled("cnn", b"hand"))
+    (best,) = repo.versions(type="model", order="-summary.acc", limit=1)
+    assert best.logged_by().config["lr"] == 0.2
+    found = repo.versions("cnn", where=["summary.acc>=0.5", "config.lr<0.15", "created>2020-01-01"])
+    assert [v.number for v in found] == [0]
+    assert made_by_hand in repo.versions("cnn", where=["config.lr!=0.1"])
+    assert made_by_hand in repo.versions(where=["config.lr!=0.1"])
+
+
 def test_events_read_for_nobody_cannot_be_acknowledged(repo, run):
     with pytest.raises(hw.StateError, match="consumer"):
         repo.events(after=0).ack()

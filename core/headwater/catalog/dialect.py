@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from headwater.errors import StorageError
+from headwater.errors import StateError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,6 +117,10 @@ class PostgreSQL:
     position = "strpos"
 
     def engine(self, url: URL) -> Engine:
+        if find_spec("psycopg") is None:
+            raise StateError(
+                what="postgresql:// needs psycopg, which is not installed", fix='pip install "headwater[postgres]"'
+            )
         return create_engine(
             url.set(drivername="postgresql+psycopg"),
             isolation_level="AUTOCOMMIT",

@@ -55,8 +55,8 @@ class Subject(NamedTuple):
     """Name → (SQL, kind): text, number, time, digest."""
     lists: dict[str, tuple[str, str]]
     """Name → (SQL that is true if one member is so, what a member is called in it)."""
-    facts: str | None
-    prefixes: tuple[str, ...]
+    facts: dict[str, tuple[str, str, str]]
+    """Prefix → (table of leaves, its column for whose they are, what that is here)."""
 
 
 _VERSIONS = Subject(
@@ -76,7 +76,10 @@ _VERSIONS = Subject(
         ),
         "alias": ("EXISTS (SELECT 1 FROM aliases x WHERE x.version = v.id AND {member})", "x.alias"),
     },
-    "version_facts", ("metadata",),
+    {
+        "metadata": ("version_facts", "version", "v.id"),
+        "config": ("run_facts", "run", "v.run"), "summary": ("run_facts", "run", "v.run"),
+    },
 )  # fmt: skip
 _RUNS = Subject(
     "r", "runs r",
@@ -87,7 +90,7 @@ _RUNS = Subject(
         "attempt": ("r.attempt", "number"), "started": ("r.started_at", "time"), "created": ("r.started_at", "time"),
         "ended": ("r.finished_at", "time"),
     },
-    {}, "run_facts", ("config", "summary"),
+    {}, {"config": ("run_facts", "run", "r.id"), "summary": ("run_facts", "run", "r.id")},
 )  # fmt: skip
 _ARTIFACTS = Subject(
     "a", "artifacts a",
@@ -98,7 +101,7 @@ _ARTIFACTS = Subject(
         "updated": ("a.updated_at", "time"),
     },
     {"tag": ("EXISTS (SELECT 1 FROM artifact_tags t WHERE t.artifact = a.id AND {member})", "t.tag")},
-    None, (),
+    {},
 )  # fmt: skip
 
 
@@ -259,21 +262,20 @@ class Search:
 
     def _exists(self, path: str, inner: str) -> str:
         """Some leaf at `path` is so: asked of each row where few are asked for, else of the index on leaves."""
-        owner = str(self._subject.facts).removesuffix("_facts")
-        leaf = f"FROM {self._subject.facts} f WHERE f.path = {self._bind(path)} AND {inner}"
-        key = f"{self._subject.alias}.id"
+        table, owner, key = self._subject.facts[path.partition(".")[0]]
+        leaf = f"FROM {table} f WHERE f.path = {self._bind(path)} AND {inner}"
         if self._narrow:
             return f"EXISTS (SELECT 1 {leaf} AND f.{owner} = {key})"
-        return f"{key} IN (SELECT f.{owner} {leaf})"
+        return f"({key} IS NOT NULL AND {key} IN (SELECT f.{owner} {leaf}))"
 
     def _only_equals(self, c: Condition) -> None:
         if c.op not in ("=", "!="):
             raise c.refuse(f"{c.text!r} can be compared with = and != only")
 
     def _check_path(self, field: str, condition: Condition | None) -> None:
-        if field.partition(".")[0] in self._subject.prefixes and "." in field:
+        if field.partition(".")[0] in self._subject.facts and "." in field:
             return
-        known = [*self._subject.fields, *self._subject.lists, *(f"{p}.…" for p in self._subject.prefixes)]
+        known = [*self._subject.fields, *self._subject.lists, *(f"{p}.…" for p in self._subject.facts)]
         what, fix = f"there is no field {field!r} here", f"one of {', '.join(sorted(known))}"
         if condition is None:
             raise InvalidInputError(what=what, position=0, fix=fix)
@@ -289,8 +291,8 @@ class Search:
             worded = kind in ("text", "digest")
             return rank, _NOTHING if worded else column, column if worded else _NOTHING, "", down
         self._check_path(field, None)
-        owner, table = str(self._subject.facts).removesuffix("_facts"), self._subject.facts
-        path, key = self._bind(field), f"{self._subject.alias}.id"
+        table, owner, key = self._subject.facts[field.partition(".")[0]]
+        path = self._bind(field)
         join = (
             f" LEFT JOIN {table} o ON o.{owner} = {key} AND o.path = {path}"
             f" AND o.seq = (SELECT min(m.seq) FROM {table} m WHERE m.{owner} = {key} AND m.path = {path}"

@@ -167,7 +167,7 @@ def delete_version(
     if held and not delete_aliases:
         raise StateError(
             what=f"v{row.number} of {row.project}/{row.name} is {', '.join(held)}", aliases=held,
-            fix="move its aliases first, or delete them with it (delete_aliases=True)",
+            fix="move its aliases first, or delete them with it (delete_aliases=True, --delete-aliases)",
         )  # fmt: skip
     change = Change(tx, row, actor)
     for alias in held:

@@ -59,9 +59,15 @@ def ls(
         session.emit({"partitions": [artifact_json(p) for p in parts]}, lambda: _artifacts(parts))
         return
     versions = info.versions(where=where, order=order, limit=limit, deleted=deleted)
+    if not versions and info.record.n_partitions:
+        session.note(f"its versions are in {count(info.record.n_partitions, 'partition')}: --partitions lists them")
     session.emit(
         {"artifact": artifact_json(info), "versions": [version_json(v) for v in versions]}, lambda: _versions(versions)
     )
+
+
+def _options(codec: dict[str, Any]) -> str:
+    return " ".join(f"{key}={_value(value)}" for key, value in (codec.get("options") or {}).items())
 
 
 def _artifacts(found: Sequence[ArtifactInfo]) -> str:
@@ -116,7 +122,7 @@ def _shown(version: Version[Any], entries: Sequence[Entry], *, whole: bool) -> s
             ("tags", " ".join(version.tags)),
             ("about", version.description),
             ("metadata", json.dumps(version.metadata, ensure_ascii=False) if version.metadata else ""),
-            ("value", f"{record.codec['name']} {record.codec.get('options') or ''}".strip() if record.codec else ""),
+            ("value", f"{record.codec['name']} {_options(record.codec)}".strip() if record.codec else ""),
             ("logged", f"{when(record.created_at)} UTC by {record.created_by}"),
             ("run", f"{run.name} ({run.id})" if run else ""),
         )
@@ -148,7 +154,7 @@ def history(session: Session, name: str, limit: int | None) -> None:
 def _events(events: Sequence[Event]) -> str:
     rows = [
         (when(e.at), e.kind, "" if e.number is None else f"v{e.number}", e.actor,
-         " ".join(f"{k}={_value(v)}" for k, v in e.details.items()))
+         " ".join(f"{k}={_value(v)}" for k, v in e.details.items() if v is not None and not k.endswith("_id")))
         for e in events
     ]  # fmt: skip
     return table(("when (UTC)", "what", "version", "who", "details"), rows) if rows else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from headwater.download.borrowed import References, Skipped
 from headwater.download.filling import Filled, Home, Wishes, fill, walk_files
@@ -12,6 +12,7 @@ from headwater.download.selection import Selection
 from headwater.download.shared import shared_tree
 from headwater.download.target import TEMPORARY
 from headwater.download.verifying import VerifyReport, verify_tree
+from headwater.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +77,8 @@ def fetch(  # noqa: PLR0913 - one parameter per wish a user may have
         InvalidInputError: A reference that cannot be left in place, or both prefix and glob.
         IntegrityError, AccessError, StorageError, ReferenceMissingError
     """
+    if references not in get_args(References):
+        raise InvalidInputError(what=f"references are 'copy', 'in-place' or 'skip', not {references!r}")
     selection = Selection(home.blobs, home.blobs.read_root(root), prefix=prefix, glob=glob)
     wishes = Wishes(references=references, tolerant=allow_missing_references, link=link, progress=progress)
     filled = fill(home, selection, Path(target), wishes)

@@ -80,7 +80,10 @@ class Plan:
         if self.unread and not self.called:
             self.called = True
             read_annotations(self)
-        bound = self.signature.bind_partial(*args, **kwargs)
+        try:
+            bound = self.signature.bind_partial(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.fn.__qualname__}() {error}") from None
         for name, parameter in self.signature.parameters.items():
             if name in bound.arguments or name in self.injected or parameter.default is not parameter.empty:
                 continue

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from headwater import settings
+from headwater.callers import user_level
 from headwater.errors import HeadwaterError, StateError
 from headwater.lookup import find_version
 from headwater.steps.ambient import default_home
@@ -36,7 +37,7 @@ def lenient(error: HeadwaterError) -> bool:
         return False
     if error.code not in _warned:
         _warned.add(error.code)
-        warnings.warn(f"not recorded: {error}", stacklevel=3)
+        warnings.warn(f"not recorded: {error}", stacklevel=user_level())
     return True
 
 
