@@ -23,10 +23,10 @@ SCRIPT = [sys.executable, "-m", "tests.integrations.prefect.deployed"]
 HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-pytestmark = [pytest.mark.slow, pytest.mark.linux]
+pytestmark = [pytest.mark.slow, pytest.mark.linux, pytest.mark.timeout(300)]
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60, hint: Callable[[], Any] = lambda: "") -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 90, hint: Callable[[], Any] = lambda: "") -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = what()
