@@ -102,6 +102,13 @@ def test_a_digest_taken_when_it_was_tracked_proves_it_from_the_start(repo, site,
         version.fetch(tmp_path / "a")
 
 
+def test_a_digest_holds_what_is_opened_even_within_one_second_of_the_server_s_clock(repo, site):
+    version = track(repo, page(site, b"first", modified=WHEN), pin="digest")
+    site.pages[only(version).uri.removeprefix(site.url)].body = b"other"
+    with pytest.raises(ReferenceChangedError), version.open("file.bin") as file:
+        file.read()
+
+
 @pytest.mark.parametrize("manners", [{"modified": WHEN}, {}, {"etag": 'W/"weak"'}])
 def test_another_size_is_a_change_whatever_else_is_the_same(repo, site, manners):
     version = track(repo, page(site, b"first", **manners))

@@ -232,6 +232,16 @@ def test_denied_no_credentials_and_anonymous(repo: Any, s3: seaweed.S3Server, mo
     assert content(public.fetch(tmp_path / "public").path) == {"a": b"public"}
 
 
+def test_an_endpoint_of_s3_alone_goes_before_that_of_all_services(
+    repo: Any, s3: seaweed.S3Server, monkeypatch: Any
+) -> None:
+    bucket = S3Bucket(s3, versioned=False)
+    bucket.put("p/a", b"x")
+    _use_s3(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
+    assert repo.check(repo.log_artifact(draft(bucket.uri("p")))).ok
+
+
 def test_a_large_object_comes_in_ranges_and_goes_on_where_it_was_cut(
     repo: Any, s3: seaweed.S3Server, monkeypatch: Any, tmp_path: Path
 ) -> None:

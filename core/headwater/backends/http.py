@@ -82,7 +82,7 @@ class HTTPSource:
         A whole read ends in an error if the bytes do not have the pin's checksum. So does a range of a file that
         only a checksum holds: then the file is read whole, twice, to prove it before the first byte is given.
         """
-        if (start or length is not None) and provable(pin) and pin.etag is None and pin.modified is None:
+        if (start or length is not None) and provable(pin) and pin.etag is None:
             for _ in self.read(uri, pin):
                 pass
             return self._pieces(uri, Pin(), start, length)

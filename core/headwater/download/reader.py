@@ -14,6 +14,7 @@ from headwater.download.firstread import FirstReads
 from headwater.errors import FormatError, InvalidInputError
 from headwater.model.chunker import MIN_FILE, chunk_list_name, decode_chunks
 from headwater.model.manifest import Entry, ReferenceEntry, StoredEntry
+from headwater.sources import scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ _SPOOL: Final = 16 << 20
 def open_entry(home: Home, entry: Entry) -> BinaryIO:
     """The entry's bytes as a seekable file; only the chunks that are read are fetched, each verified.
 
-    A reference whose source proves what it gives (a version, a checksum, an ETag) is read in ranges;
+    A reference of which every range is held (by a version, an ETag; a file by its digest) is read in ranges;
     any other is read whole once, compared with what it held when first read, and kept in a temporary file.
     Not safe between threads: open it twice.
 
@@ -55,7 +56,8 @@ def open_entry(home: Home, entry: Entry) -> BinaryIO:
 
 
 def _open_reference(home: Home, entry: ReferenceEntry) -> BinaryIO:
-    if entry.size is not None and entry.pin.strength in ("version", "checksum", "etag"):
+    held = entry.pin.version or entry.pin.etag or (entry.pin.checksum and scheme_of(entry.uri) == "file")
+    if entry.size is not None and held:
         read = _Reference(entry).pieces
         return cast("BinaryIO", io.BufferedReader(_Ranged(entry.size, read), _BUFFER))
     spool = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115 - the caller closes it

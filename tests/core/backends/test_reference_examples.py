@@ -57,5 +57,6 @@ def test_bucket(tmp_path: Path, versioned: bool, strength: str, last: str) -> No
         # SeaweedFS lists empty objects without an ETag, so their time is all that is known
         f"empty.csv: 0 bytes, held by {strength if versioned else 'stat'}",
         "trained on 10",
+        f"still there as recorded: {versioned}",
         last,
     ]
