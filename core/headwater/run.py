@@ -130,6 +130,8 @@ class Run(RunInfo):
         drafts: Given by a host that publishes later: what is logged stays a draft and is appended here.
     """
 
+    config: Facts
+    summary: Facts
     drafts: list[Version[Any]] | None = None
 
     def __init__(self, record: RunRecord, home: Home, *, alive: bool = False) -> None:
