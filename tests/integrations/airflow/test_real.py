@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import re
-import shutil
 import signal
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import headwater as hw
+from tests.integrations.airflow import browser
 from tests.integrations.airflow.real import wait_for
 
 pytestmark = pytest.mark.slow
@@ -148,44 +142,20 @@ def test_nothing_secret_is_in_the_logs(airflow) -> None:
     assert found == []
 
 
-def browser() -> str | None:
-    return next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-    )
-
-
-@pytest.mark.skipif(browser() is None, reason="no browser to take the picture with")
+@pytest.mark.skipif(browser.PROGRAM is None, reason="no browser to look with")
 def test_the_task_page_shows_the_link(airflow, tmp_path) -> None:
-    run_id, _ = airflow.run("producer", text="pictured")
-    page = f"{airflow.url}/dags/producer/runs/{run_id}/tasks/make".replace("+", "%2B")
-    door = (
-        f"<iframe src='{airflow.url}/auth/token/login'></iframe>"
-        f"<script>setTimeout(() => {{ location = '{page}' }}, 3000)</script>"
-    )
-    folder = tmp_path / "door"
-    folder.mkdir()
-    (folder / "index.html").write_text(door)
+    run_id, _ = airflow.run("producer", "pictured", text="pictured")
     picture = Path(os.environ.get("HEADWATER_SCREENSHOTS", tmp_path), "airflow-task.png")
-    with serving(folder) as entry:
-        shown = [str(browser()), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile",
-                 "--proxy-server=direct://", "--window-size=1400,1000", "--virtual-time-budget=15000"]  # fmt: skip
-        done = subprocess.run(
-            [*shown, f"--screenshot={picture}", "--dump-dom", entry], capture_output=True, text=True, timeout=100,
-            env={**os.environ, "HOME": str(tmp_path)},
-        )  # fmt: skip
-    assert picture.exists(), done.stderr[-2000:]
-    page = done.stdout
-    assert "Headwater run" in page, re.sub(r"<style.*?</style>|<[^>]+>", " ", page)[-2000:]
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """The folder as a web page: Airflow's login leads to its front page only."""
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    page = browser.Browser()
+    try:
+        page.go(f"{airflow.url}/auth/token/login")
+        wait_for(lambda: "Dags" in page.text(), "Airflow's front page", page.text, 40)
+        page.go(f"{airflow.url}/dags/producer/runs/{run_id}/tasks/make/details")
+        wait_for(lambda: "Headwater run" in page.text(), "the link", page.text, 40)
+        page.picture(picture)
+    finally:
+        page.stop()
+    assert picture.stat().st_size > 10_000
 
 
 def test_the_example_dags(airflow, airflow_repository) -> None:
