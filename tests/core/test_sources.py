@@ -151,7 +151,9 @@ def test_paths_and_uris_are_each_others_inverse(name):
     assert uri_of(path) == Path(path).as_uri() or "//" in path or "/." in path
 
 
-@pytest.mark.parametrize("uri", ["file:x", "file://server/share", "file:///a/../b", "file:///a%2F..%2Fb", "file:///a%00"])
+@pytest.mark.parametrize(
+    "uri", ["file:x", "file://server/share", "file:///a/../b", "file:///a%2F..%2Fb", "file:///a%00"]
+)
 def test_a_uri_that_means_nothing_here_is_refused(uri):
     with pytest.raises(InvalidInputError):
         FileSource().walk(uri)

@@ -56,9 +56,7 @@ class PageWriter:
         read_page: Reads a page that is reused.
     """
 
-    def __init__(
-        self, packs: PackCatalog, lease: str, writer: BlobWriter, resend: Resend, read_page: ReadPage
-    ) -> None:
+    def __init__(self, packs: PackCatalog, lease: str, writer: BlobWriter, resend: Resend, read_page: ReadPage) -> None:
         self._packs, self._lease, self._writer = packs, lease, writer
         self._resend, self._read_page = resend, read_page
         self._noted: deque[tuple[str, PackSet]] = deque()

@@ -211,5 +211,3 @@ def _slices(names: list[str]) -> Iterator[int]:
                 yield at
     if names:
         yield len(names)
-
-

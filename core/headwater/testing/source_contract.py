@@ -4,7 +4,6 @@ The world changes the bytes behind the source's back and says how a user would
 write their URIs. Flags say what the kind of source cannot do.
 """
 
-
 from __future__ import annotations
 
 from typing import Protocol
