@@ -62,7 +62,9 @@ def commands(page: Path) -> list[list[str]]:
 def test_the_make_targets_the_documents_name_exist() -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.M))
     named = {
-        name for page in PAGES for name in re.findall(r"\bmake ([a-z][a-z-]*)\b(?=`|\s*#|\s*$)", page.read_text(), re.M)
+        name
+        for page in PAGES  # in code: between backticks, or as a line's own command
+        for name in re.findall(r"(?:`|^\s*)make ([a-z][a-z-]*)\b(?=`|\s*#|\s*$)", page.read_text(), re.M)
     }
     assert named <= targets
 
