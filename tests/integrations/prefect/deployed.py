@@ -33,7 +33,7 @@ def sleeps(marker: str) -> str:
     hw.log("checkpoint", "half")
     hw.log("held-back", "draft", publish=False)
     Path(marker).write_text(str(os.getpid()))
-    time.sleep(20)
+    time.sleep(90)
     return "woke up"
 
 
