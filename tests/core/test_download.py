@@ -100,6 +100,10 @@ def here(request, tmp_path: Path, monkeypatch):
     shared.catalog.close()
 
 
+embedded = pytest.mark.parametrize("here", ["here"], indirect=True)
+"""For tests that change the files of packs, or hand their folder to another process."""
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     top = write(tmp_path / "tree", FILES)
@@ -454,6 +458,7 @@ def damage(here: Here, name: bytes) -> None:
     path.write_bytes(data)
 
 
+@embedded
 @pytest.mark.parametrize("path", ["data/b.csv", "data2/d"])
 def test_a_flipped_bit_in_a_pack_never_becomes_a_file(here, root, target, path):
     damage(here, Digest.of(FILES[path]))
@@ -524,6 +529,7 @@ getattr(download, act)(*arguments)
     return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths, **environment}, stdout=subprocess.PIPE)
 
 
+@embedded
 @pytest.mark.parametrize("at", [3, 4, 5])
 def test_a_process_that_dies_in_mid_checkout_is_gone_on_with(here, root, target, tmp_path, at):
     changed = {path: data[::-1] for path, data in FILES.items()} | {"new": b"new"}
@@ -536,6 +542,7 @@ def test_a_process_that_dies_in_mid_checkout_is_gone_on_with(here, root, target,
     assert content(target) == {"a.txt": b"third"}
 
 
+@embedded
 @pytest.mark.slow
 def test_a_process_killed_at_any_time_leaves_only_whole_files_and_is_gone_on_with(here, tmp_path, target):
     root = here.log(write(tmp_path / "many", {f"d{n % 5}/{n}": b"%d" % n * 3000 for n in range(600)} | {"L": LARGE}))
@@ -552,6 +559,7 @@ def test_a_process_killed_at_any_time_leaves_only_whole_files_and_is_gone_on_wit
     assert content(target) == wanted
 
 
+@embedded
 @pytest.mark.slow
 def test_two_processes_may_fill_one_target_and_one_shared_tree(here, root, target):
     for act in ("fetch", "shared_tree"):
@@ -624,6 +632,7 @@ def test_a_hard_linked_file_of_a_shared_tree_is_always_hashed_again(here, root, 
     assert seen == ["a.txt"]
 
 
+@embedded
 def test_a_shared_tree_that_cannot_be_finished_is_absent(here, root):
     damage(here, Digest.of(FILES["data2/d"]))
     with pytest.raises(IntegrityError):
@@ -815,6 +824,7 @@ def test_a_range_costs_its_own_chunks(here, root):
     assert gets(here) - before <= 2
 
 
+@embedded
 def test_a_damaged_chunk_is_an_error_when_it_is_read(here, root):
     from headwater.model.chunker import chunk_list_name, decode_chunks
 

@@ -61,12 +61,11 @@ def kill_often(url: str, tmp_path, kills: int) -> None:
             with hw.connect(url, project="p") as repo:
                 assert not verify(repo.home).findings, n
     counts = check_everything(url, ledger)
-    with hw.connect(url, project="p") as repo:
-        gone = list(states(repo).values()).count("gone")  # few passes came to their end, but each went on
-    print(counts, f"{gone} packs deleted")
-    assert counts["logged"] > kills / 10 and gone > kills / 20
+    assert counts["logged"] > kills / 10
     settle(url)
     check_everything(url, ledger)
+    with hw.connect(url, project="p") as repo:
+        assert "gone" in states(repo).values(), "what nobody reaches goes in the end"
 
 
 @pytest.mark.slow
