@@ -339,7 +339,6 @@ def test_inlets_outlets_and_hook_lineage_become_references(execute, repo, monkey
 
 
 def test_versions_are_datasets_of_openlineage(repo) -> None:
-    pytest.importorskip("openlineage.client")
     from airflow_headwater.lineage import convert_asset, dataset
 
     with hw.start_run("before"):
