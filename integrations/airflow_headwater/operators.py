@@ -11,7 +11,7 @@ from airflow_headwater import connection
 from airflow_headwater.lineage import Facets
 from airflow_headwater.links import HeadwaterRunLink
 from airflow_headwater.runs import recording
-from headwater import Run, StateError, Version
+from headwater import InvalidInputError, Run, StateError, Version
 from headwater.adapter import default_repository, find_handles, plain_of
 
 if TYPE_CHECKING:
@@ -54,8 +54,11 @@ class HeadwaterOperator(Facets, BaseOperator):
         Args:
             run: The run of this try; it ends after this returns or raises.
             context: Airflow's.
+
+        Raises:
+            InvalidInputError: The operator has none of its own.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no record()")
+        raise InvalidInputError(what=f"{type(self).__name__} records nothing", fix="give it a record(run, context)")
 
 
 class HeadwaterDownloadOperator(HeadwaterOperator):
