@@ -48,7 +48,7 @@ class HeadwaterOperator(Facets, BaseOperator):
             with here.current():
                 return self.record(run, context)
 
-    def record(self, run: Run, context: Context) -> Any:
+    def record(self, run: Run, context: Context) -> Any:  # noqa: ARG002  # for those who write their own
         """What the operator does.
 
         Args:
