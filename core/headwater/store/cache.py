@@ -197,8 +197,17 @@ class FileCache:
         finally:
             temporary.unlink(missing_ok=True)
         info = path.stat()
-        row = (digest, info.st_size, time.time_ns(), _pack(info), 1, time.time_ns())
-        self._ask(lambda db: db.execute(_ADD, row))
+        row = (info.st_size, time.time_ns(), _pack(info), time.time_ns(), digest)
+        self._ask(lambda db: self._ready(db, row, path))
+
+    @staticmethod
+    def _ready(db: sqlite3.Connection, row: tuple[object, ...], path: Path) -> None:
+        """The file is there; unless another writer of it was quicker and its place was given away since."""
+        if db.execute(
+            "UPDATE file SET size = ?, used = ?, stat = ?, ready = 1, made = ? WHERE digest = ?", row
+        ).rowcount:
+            return
+        path.unlink(missing_ok=True)  # without a row it would escape the quota
 
     # -- inside: room ------------------------------------------------------------
     def _reserve(self, digest: bytes, size: int) -> bool:
@@ -312,6 +321,9 @@ class FileCache:
 
 def _lay_out(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
+    if db.execute("PRAGMA user_version").fetchone()[0] == _SCHEMA:  # another process was quicker
+        db.execute("COMMIT")
+        return
     db.execute("DROP TABLE IF EXISTS file")
     db.execute(
         "CREATE TABLE file"
