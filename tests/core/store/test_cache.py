@@ -201,6 +201,24 @@ def test_processes_and_threads_share_one_quota(cache: FileCache) -> None:
     assert FileCache(cache.root, ROOM).prune(0) > 0
 
 
+def test_a_place_given_away_meanwhile_is_not_taken_back(cache: FileCache, monkeypatch) -> None:
+    other, place = FileCache(cache.root, ROOM), cache._place
+
+    def late(digest: bytes, file) -> None:
+        monkeypatch.setattr(cache, "_place", place)
+        # The same file by another writer that was quicker, and then so many that its place is given away.
+        quicker = threading.Thread(target=lambda: [add(other, n) for n in range(1, 14)])
+        quicker.start()
+        quicker.join()
+        place(digest, file)
+
+    monkeypatch.setattr(cache, "_place", late)
+    digest = add(cache, 1)
+    assert digest not in cache
+    assert cache.size <= ROOM
+    assert on_disk(cache.root) <= ROOM
+
+
 def test_a_fork_uses_its_own_connection(cache: FileCache) -> None:
     digest = add(cache, 1)
     child = os.fork()
