@@ -48,6 +48,23 @@ def test_gc_now_is_refused_while_a_run_runs(cli):
         assert "run vision/train" in cli.error("gc", "--now", code=4)
 
 
+def test_gc_does_the_rest_beside_something_damaged_tells_it_and_exits_7(cli):
+    seeds = range(40)
+    put(cli, "a", *seeds)
+    put(cli, "a", *seeds[:4])
+    cli("artifact", "rm", "a:v0")
+    (pack,) = [
+        p for p in Path(os.environ["HEADWATER_URL"], "objects", "packs").rglob("*.pack") if p.stat().st_size > 10**6
+    ]
+    body = pack.read_bytes()
+    at = body.index(random.Random(2).randbytes(30_000))
+    pack.chmod(0o644)
+    pack.write_bytes(body[:at] + b"?" + body[at + 1 :])
+    told = cli("gc", "--now", code=7).stdout
+    assert "damaged, left where it is" in told and str(Digest.of(random.Random(2).randbytes(30_000))) in told
+    assert "freed " in told
+
+
 def test_retention_is_set_shown_applied_and_taken_away(cli):
     for seed in range(4):
         put(cli, "a", seed)
@@ -58,6 +75,12 @@ def test_retention_is_set_shown_applied_and_taken_away(cli):
     assert shown["rules"]["vision/a"]["keep_last"] == 2
     assert [v["name"] for v in shown["overdue"]] == ["vision/a:v1"]
     assert "the next gc deletes vision/a:v1" in cli("retention", "show").stdout
+    cli("retention", "set", "a", "--keep-last", 2, "--no-keep-aliased", "--keep-upstream")
+    assert cli.json("retention", "show", "a")["rules"]["vision/a"] == {
+        "keep_last": 2, "keep_younger_seconds": None, "keep_aliased": False, "keep_tagged": False, "keep_upstream": True
+    }  # fmt: skip
+    assert "vision/a:v0 (" in cli("gc", "--dry-run").stdout and "with its alias prod" in cli("gc", "--dry-run").stdout
+    cli("retention", "set", "a", "--keep-last", 2)
     assert "delete vision/a:v1" in cli("gc", "--dry-run").stdout
     assert [v["name"] for v in cli.json("gc")["retired"]] == ["vision/a:v1"]
     assert "deleted" in cli.error("artifact", "show", "a:v1", code=4)

@@ -32,14 +32,16 @@ class Repairs:
         self._db = database
 
     # --------------------------------------------------------------- retention
-    def retire(self, version_id: str, *, actor: str, why: str) -> bool:
+    def retire(self, version_id: str, *, actor: str, why: str, spare_aliased: bool = True) -> bool:
+        aliased = " AND NOT EXISTS (SELECT 1 FROM aliases a WHERE a.version = v.id)" if spare_aliased else ""
+
         def work(tx: Tx) -> bool:
             row = tx.row(
-                f"SELECT v.id FROM versions v WHERE v.uid = :uid AND v.state = 'published' AND NOT {READ}"
-                " AND NOT EXISTS (SELECT 1 FROM aliases a WHERE a.version = v.id)", uid=version_id, now=tx.now,
+                f"SELECT v.id FROM versions v WHERE v.uid = :uid AND v.state = 'published' AND NOT {READ}{aliased}",
+                uid=version_id, now=tx.now,
             )  # fmt: skip
             if row is not None:
-                delete_version(tx, version_id, delete_aliases=False, actor=actor, why=why)
+                delete_version(tx, version_id, delete_aliases=not spare_aliased, actor=actor, why=why)
             return row is not None
 
         return self._db.write(work)

@@ -11,12 +11,12 @@ from headwater.cli.amounts import Duration, in_words
 from headwater.cli.completion import complete_artifact
 from headwater.cli.session import Session, Verb
 from headwater.cli.text import count, table
-from headwater.errors import NotFoundError
+from headwater.errors import IntegrityError, NotFoundError
 from headwater.model.sizes import size_in_words
 
 if TYPE_CHECKING:
     from headwater.upkeep.collection import Amount, Collected
-    from headwater.upkeep.retention import Rule
+    from headwater.upkeep.retention import Retired, Rule
 
 
 @click.command(cls=Verb)
@@ -31,6 +31,7 @@ def gc(session: Session, dry_run: bool, now: bool, grace: float | None, no_compa
     """Delete what no version needs any more, beside writers; what retention rules let go becomes a tombstone first.
 
     A pack goes in two steps, a day apart: condemned, then looked at again and deleted. Interrupt it whenever you like.
+    Something damaged that compaction meets stays where it is; the rest is done, and the exit code is 7.
     """
     from headwater.upkeep.collection import Terms, collect, preview
 
@@ -40,11 +41,13 @@ def gc(session: Session, dry_run: bool, now: bool, grace: float | None, no_compa
         found = (preview if dry_run else collect)(home, terms, now=now, progress=progress)
     document = {**msgspec.to_builtins(found), "freed_bytes": found.freed_bytes}
     session.emit(document, lambda: _collected(found))
+    if found.compacted.damaged:
+        click.get_current_context().exit(IntegrityError.exit_code)
 
 
 def _collected(found: Collected) -> str:
     did, would = ("would ", "") if found.dry_run else ("", "d")
-    lines = [f"{did}delete{would} {v.name} ({size_in_words(v.size)}): {v.why}" for v in found.retired]
+    lines = [f"{did}delete{would} {_retired(v)}" for v in found.retired]
     if found.lost_runs or found.discarded_drafts:
         ended = f"{count(found.lost_runs, 'run')} ended as lost"
         lines.append(f"{ended}, {count(found.discarded_drafts, 'draft')} discarded")
@@ -55,6 +58,7 @@ def _collected(found: Collected) -> str:
             f"{did}compact{'ed' if would else ''} {count(found.compacted.packs, 'pack')}, "
             f"{size_in_words(found.compacted.frees)} can go"
         )
+    lines += [f"damaged, left where it is (see `headwater verify`): {line}" for line in found.compacted.damaged]
     lines.append(f"{did}condemn{'ed' if would else ''} {_amount(found.condemned)} that nothing needs")
     lines.append(f"{did}delete{would} {_amount(found.deleted)}, whose grace is over")
     if found.waiting.packs:
@@ -79,6 +83,11 @@ def _orphans(found: Collected) -> list[str]:
     return []
 
 
+def _retired(version: Retired) -> str:
+    named = f", with its alias {', '.join(version.aliases)}" if version.aliases else ""
+    return f"{version.name} ({size_in_words(version.size)}){named}: {version.why}"
+
+
 def _amount(amount: Amount) -> str:
     return f"{count(amount.packs, 'pack')} ({size_in_words(amount.bytes)})"
 
@@ -87,7 +96,12 @@ def _amount(amount: Amount) -> str:
 @click.argument("name", shell_complete=complete_artifact)
 @click.option("--keep-last", type=click.IntRange(0), default=1, show_default=True, help="Keep the newest so many.")
 @click.option("--keep-younger", type=Duration(), help="Keep those published within this time, such as 30d.")
-@click.option("--keep-aliased", is_flag=True, default=True, help="Keep those with an alias (they always are kept).")
+@click.option(
+    "--keep-aliased/--no-keep-aliased",
+    default=True,
+    show_default=True,
+    help="Keep those with an alias other than latest; else their aliases go with them.",
+)
 @click.option("--keep-tagged", is_flag=True, help="Keep those with a tag.")
 @click.option("--keep-upstream", is_flag=True, help="Keep what something that stays was made from.")
 @click.pass_obj
@@ -97,29 +111,33 @@ def set_rule(
 ) -> None:  # fmt: skip
     """Say which versions of the artifact NAME are kept, in each partition; `gc` deletes the others.
 
-    A version stays if any of the conditions holds. Never deleted: one with an alias, one that a running run uses.
+    A version stays if any of the conditions holds. One that a running run uses is never deleted.
     """
     from headwater.upkeep.retention import Rule
     from headwater.upkeep.retention import set_rule as keep
 
     younger = None if keep_younger is None else int(keep_younger)
-    rule = Rule(keep_last=keep_last, keep_younger_seconds=younger, keep_tagged=keep_tagged, keep_upstream=keep_upstream)
+    rule = Rule(
+        keep_last=keep_last, keep_younger_seconds=younger, keep_aliased=keep_aliased, keep_tagged=keep_tagged,
+        keep_upstream=keep_upstream,
+    )  # fmt: skip
     full = keep(session.repository.home, name, rule)
     session.emit({"artifact": full, "rule": _document(rule)}, lambda: f"{full}: keep {_words(rule)}")
 
 
 def _document(rule: Rule) -> dict[str, Any]:
-    return {"keep_aliased": True, **msgspec.to_builtins(rule)}
+    document: dict[str, Any] = msgspec.to_builtins(rule)
+    return document
 
 
 def _words(rule: Rule) -> str:
     said = [f"the newest {rule.keep_last}"] if rule.keep_last else []
     if rule.keep_younger_seconds is not None:
         said.append(f"younger than {in_words(rule.keep_younger_seconds)}")
-    said.append("aliased")
+    said += ["aliased"] if rule.keep_aliased else []
     said += ["tagged"] if rule.keep_tagged else []
     said += ["upstream of what stays"] if rule.keep_upstream else []
-    return ", ".join(said)
+    return ", ".join(said) or "nothing"
 
 
 @click.command(cls=Verb)
@@ -144,7 +162,7 @@ def show(session: Session, name: str | None) -> None:
 
     def text() -> str:
         rows = [(artifact, _words(rule)) for artifact, rule in known.items()]
-        lines = [f"the next gc deletes {v.name} ({size_in_words(v.size)}): {v.why}" for v in due]
+        lines = [f"the next gc deletes {_retired(v)}" for v in due]
         return "\n".join([table(("artifact", "keep"), rows), *lines]) if rows else ""
 
     session.emit(document, text)

@@ -76,8 +76,11 @@ class SurveyCatalog(Protocol):
 class RepairCatalog(Protocol):
     """Changes that only upkeep makes. They run alone, also in a restored catalog that refuses everybody else."""
 
-    def retire(self, version_id: str, *, actor: str, why: str) -> bool:
-        """Delete a version unless a running run uses it or an alias other than latest is on it; whether it went."""
+    def retire(self, version_id: str, *, actor: str, why: str, spare_aliased: bool = True) -> bool:
+        """Delete a version unless a running run uses it; whether it went.
+
+        An alias other than latest saves it too, or (not `spare_aliased`) goes with it.
+        """
 
     def adopt(self, pack: SealedPack, key: str) -> None:
         """This object is there and holds these blobs: the pack is live, its index is this one."""

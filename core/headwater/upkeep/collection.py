@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headwater.errors import IntegrityError, StateError
+from headwater.errors import StateError
 from headwater.upkeep import backups, compaction, orphans, retention
 from headwater.upkeep.compaction import Compacted
 from headwater.upkeep.epochs import Guard, caretaker
@@ -133,8 +133,10 @@ def preview(
     Guard(home).check()
     report.retired = retention.overdue(home)
     if terms.compact:
-        wanted = _planned(home, terms, progress)
-        report.compacted = Compacted(packs=len(wanted.packs), frees=wanted.frees, why=wanted.why)
+        wanted = compaction.plan(home, min_age_seconds=terms.min_age, progress=progress)
+        report.compacted = Compacted(
+            packs=len(wanted.packs), frees=wanted.frees, why=wanted.why, damaged=wanted.damaged
+        )
     for _, size in caretaker(home).collector.condemn(min_age_seconds=terms.min_age, dry_run=True):
         report.condemned.add(size)
     _count_waiting(home, terms, report)
@@ -163,14 +165,8 @@ def tidy(home: Home, report: Collected) -> None:
 
 def compact(home: Home, terms: Terms, report: Collected, progress: Progress | None = None) -> None:
     """Plan and do what compaction is worth now."""
-    report.compacted = compaction.compact(home, _planned(home, terms, progress), progress)
-
-
-def _planned(home: Home, terms: Terms, progress: Progress | None) -> compaction.Plan:
-    try:
-        return compaction.plan(home, min_age_seconds=terms.min_age, progress=progress)
-    except IntegrityError as error:
-        return compaction.Plan(why=f"nothing was compacted, for a manifest cannot be read: {error}")
+    wanted = compaction.plan(home, min_age_seconds=terms.min_age, progress=progress)
+    report.compacted = compaction.compact(home, wanted, progress)
 
 
 def condemn(home: Home, terms: Terms, report: Collected) -> None:

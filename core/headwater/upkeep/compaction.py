@@ -2,6 +2,7 @@
 
 What is moved stays readable in its old place until collection takes that, so
 readers and writers notice nothing. Interrupted at any point, the next pass goes on.
+Something damaged stops nothing: it stays where it is, and is reported.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headwater.errors import ConflictError, HeadwaterError, IntegrityError
+from headwater.errors import ConflictError, HeadwaterError
+from headwater.model.digest import Digest
 from headwater.upkeep.epochs import caretaker
 from headwater.upkeep.liveness import live_sketch
 from headwater.upkeep.relocation import relocate
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from headwater.home import Home
     from headwater.ports import Progress
     from headwater.ports.care import LivePack
-    from headwater.upkeep.liveness import Sketch
+    from headwater.upkeep.liveness import Damaged, Sketch
+    from headwater.upkeep.relocation import Moved
 
 SPARSE = 0.60
 """Packs with a smaller share of needed bytes are compacted (kopia calls its own `short` at the same share) …"""
@@ -53,6 +56,8 @@ class Plan(msgspec.Struct, kw_only=True):
     stored: int = 0
     """Bytes of all packs looked at."""
     why: str = ""
+    damaged: list[str] = []
+    """Manifests that cannot be read: packs that they name are left alone."""
 
 
 class Compacted(msgspec.Struct, kw_only=True):
@@ -64,6 +69,8 @@ class Compacted(msgspec.Struct, kw_only=True):
     frees: int = 0
     """Bytes that collection can take now, about."""
     why: str = ""
+    damaged: list[str] = []
+    """What was left where it is, for its bytes are not what was recorded: `verify` says whose it is."""
 
 
 def plan(home: Home, *, min_age_seconds: float = 86_400, progress: Progress | None = None) -> Plan:
@@ -72,13 +79,13 @@ def plan(home: Home, *, min_age_seconds: float = 86_400, progress: Progress | No
     Memory is 4 to 8 bytes per blob of the repository and some hundred per pack, whatever the sizes.
 
     Raises:
-        IntegrityError: A page cannot be read: what it needs is unknown, so nothing is planned.
         StorageError, AccessError
     """
     survey, collector = caretaker(home).survey, caretaker(home).collector
     packs = survey.live_packs(min_age_seconds=min_age_seconds)
-    needed, blobs = _weigh(home, packs, live_sketch(home, survey.n_blobs(), progress))
-    found = Plan(stored=sum(pack.size for pack in packs.values()))
+    unreadable: Damaged = {}
+    needed, blobs = _weigh(home, packs, live_sketch(home, survey.n_blobs(), unreadable, progress))
+    found = Plan(stored=sum(pack.size for pack in packs.values()), damaged=_told(unreadable))
     sparse: list[Candidate] = []
     small: list[Candidate] = []
     for number, pack in packs.items():
@@ -86,6 +93,8 @@ def plan(home: Home, *, min_age_seconds: float = 86_400, progress: Progress | No
         candidate = Candidate(pack.pack_id, pack.size, live, blobs.get(number, 0))
         if not pack.old or (not live and not collector.pages_in(pack.pack_id)):
             continue  # one that nothing needs is collected as it is
+        if unreadable and not unreadable.keys().isdisjoint(collector.pages_in(pack.pack_id)):
+            continue  # nobody knows what of it is needed
         if live < SPARSE * pack.size:
             sparse.append(candidate)
         elif pack.size < SMALL:
@@ -135,7 +144,7 @@ def compact(home: Home, wanted: Plan, progress: Progress | None = None) -> Compa
         StorageError, AccessError
     """
     packs = home.catalog.packs
-    done = Compacted(why=wanted.why)
+    done = Compacted(why=wanted.why, damaged=list(wanted.damaged))
     if not wanted.packs:
         return done
     lease = packs.open_lease(f"{home.actor} compaction")
@@ -165,19 +174,26 @@ def _batches(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
 
 
 def _compact(home: Home, lease: str, batch: Sequence[Candidate], done: Compacted) -> None:
-    try:
-        moved = relocate(home, lease, [c.pack_id for c in batch])
-    except IntegrityError as error:
-        done.why += f"; a damaged pack was left alone: {error}"
-        return
-    collector = caretaker(home).collector
+    moved = relocate(home, lease, [c.pack_id for c in batch])
     done.copied_bytes += moved.copied_bytes
     done.new_packs += moved.new_packs
+    done.damaged += [line for line in _told(moved.unreadable | moved.damaged) if line not in done.damaged]
     for candidate in batch:
-        groups: dict[frozenset[str], list[bytes]] = {}
-        for page, new in moved.pages[candidate.pack_id].items():
+        _repoint(home, candidate.pack_id, moved)
+        if candidate.pack_id not in moved.stuck:
+            done.packs += 1
+            done.frees += candidate.size - candidate.live
+
+
+def _repoint(home: Home, pack_id: str, moved: Moved) -> None:
+    """Let the pages that rested on a pack rest on the new ones; but a page that needs something damaged stays."""
+    groups: dict[frozenset[str], list[bytes]] = {}
+    for page, new in moved.pages[pack_id].items():
+        if page not in moved.broken:
             groups.setdefault(new, []).append(page)
-        for new, pages in groups.items():
-            collector.repoint(candidate.pack_id, new, pages)
-        done.packs += 1
-        done.frees += candidate.size - candidate.live
+    for new, pages in groups.items():
+        caretaker(home).collector.repoint(pack_id, new, pages)
+
+
+def _told(damaged: Damaged) -> list[str]:
+    return sorted(f"{Digest(name)}: {error}" for name, error in damaged.items())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import islice
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from headwater.errors import IntegrityError
 from headwater.model.chunker import MIN_FILE, chunk_list_name, decode_chunks
 from headwater.model.entries import StoredEntry
 from headwater.model.manifest import decode_page
@@ -22,6 +23,9 @@ BITS = 32
 PAGES = 64
 """Pages read together."""
 _parts = Struct("<QQ").unpack_from
+
+Damaged: TypeAlias = dict[bytes, IntegrityError]
+"""Blobs that cannot be read, and what was found instead."""
 
 
 class Sketch:
@@ -64,32 +68,71 @@ class Sketch:
         return found
 
 
-def pages_of(home: Home, names: Iterable[bytes]) -> Iterator[tuple[bytes, set[bytes], set[bytes]]]:
+def pages_of(
+    home: Home, names: Iterable[bytes], damaged: Damaged | None = None
+) -> Iterator[tuple[bytes, set[bytes], set[bytes]]]:
     """(page or root, small files' blobs, chunk lists) of each; a root's pages stand for themselves.
 
+    Args:
+        home: The repository.
+        names: Of pages and roots.
+        damaged: What cannot be read is put here and left out, for nobody knows what it needs; by default it raises.
+
     Raises:
-        MissingBlobError, IntegrityError: A page cannot be read: nobody knows what it needs.
+        MissingBlobError, IntegrityError: A page cannot be read.
         StorageError, AccessError
     """
+    for name, kind, raw in _read(home, names, damaged):
+        try:
+            entries = decode_page(raw) if kind == "page" else []
+        except IntegrityError as error:
+            _note(damaged, name, error)
+            continue
+        small, lists = set(), set()
+        for entry in entries:
+            if isinstance(entry, StoredEntry) and entry.size:
+                if entry.size < MIN_FILE:
+                    small.add(bytes(entry.digest))
+                else:
+                    lists.add(bytes(chunk_list_name(entry.digest)))
+        yield name, small, lists
+
+
+def chunks_of(home: Home, lists: Iterable[bytes], damaged: Damaged | None = None) -> dict[bytes, set[bytes]]:
+    """Chunk list → its chunks. `damaged` and errors as of `pages_of`."""
+    found: dict[bytes, set[bytes]] = {}
+    for name, _, raw in _read(home, lists, damaged):
+        try:
+            found[name] = {bytes(c) for c, _ in decode_chunks(raw)}
+        except IntegrityError as error:
+            _note(damaged, name, error)
+    return found
+
+
+def _read(home: Home, names: Iterable[bytes], damaged: Damaged | None) -> Iterator[tuple[bytes, str, bytes]]:
+    """(name, kind, bytes) of blobs, read together; one by one where something among them is damaged."""
     rest = iter(names)
-    while batch := list(islice(rest, PAGES)):
-        for group in home.blobs.plan(batch):
-            kinds = {place.row.name: place.row.kind for place in group.rows}
-            for name, raw in home.blobs.fetch(group):
-                stored = decode_page(raw) if kinds.get(name) == "page" else []
-                small, lists = set(), set()
-                for entry in stored:
-                    if isinstance(entry, StoredEntry) and entry.size:
-                        if entry.size < MIN_FILE:
-                            small.add(bytes(entry.digest))
-                        else:
-                            lists.add(bytes(chunk_list_name(entry.digest)))
-                yield name, small, lists
+    while batch := dict.fromkeys(islice(rest, PAGES)):
+        try:
+            for group in home.blobs.plan(batch):
+                kinds = {place.row.name: place.row.kind for place in group.rows}
+                for name, raw in home.blobs.fetch(group):
+                    del batch[name]
+                    yield name, kinds.get(name, ""), raw
+        except IntegrityError as error:
+            if damaged is None:
+                raise
+            if len(batch) == 1:
+                damaged.update(dict.fromkeys(batch, error))
+            else:
+                for name in batch:
+                    yield from _read(home, [name], damaged)
 
 
-def chunks_of(home: Home, lists: Iterable[bytes]) -> dict[bytes, set[bytes]]:
-    """Chunk list → its chunks."""
-    return {bytes(name): {bytes(c) for c, _ in decode_chunks(raw)} for name, raw in home.blobs.read_many(lists)}
+def _note(damaged: Damaged | None, name: bytes, error: IntegrityError) -> None:
+    if damaged is None:
+        raise error
+    damaged[name] = error
 
 
 def purged_names(home: Home) -> frozenset[bytes]:
@@ -97,18 +140,28 @@ def purged_names(home: Home) -> frozenset[bytes]:
     return frozenset(bytes.fromhex(key.partition(":")[2]) for key in caretaker(home).survey.settings("purged:"))
 
 
-def live_sketch(home: Home, capacity: int, progress: Progress | None = None) -> Sketch:
+def live_sketch(home: Home, capacity: int, damaged: Damaged, progress: Progress | None = None) -> Sketch:
     """Every blob that a standing version needs, and a few in a thousand that none does. Reads every page once.
 
+    Args:
+        home: The repository.
+        capacity: How many blobs are expected.
+        damaged: Gets the pages of which nobody knows what they need; what they name is not in the sketch.
+        progress: Told `pages`, how many were read.
+
     Raises:
-        As `pages_of`.
+        StorageError, AccessError
     """
     live, purged = Sketch(capacity), purged_names(home)
-    for done, (name, small, lists) in enumerate(pages_of(home, caretaker(home).survey.standing()), 1):
+    unread: Damaged = {}
+    """Chunk lists, each looked at once."""
+    for done, (name, small, lists) in enumerate(pages_of(home, caretaker(home).survey.standing(), damaged), 1):
         live.add_all([name])
         live.add_all(small)
-        for chunks in chunks_of(home, [found for found in lists - purged if live.add(found)]).values():
+        for chunks in chunks_of(home, [found for found in lists - purged if live.add(found)], unread).values():
             live.add_all(chunks)
+        for found in lists & unread.keys():
+            damaged[name] = unread[found]
         if progress:
             progress("pages", done, None)
     return live

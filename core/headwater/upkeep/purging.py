@@ -164,7 +164,10 @@ def _rewrite(home: Home, guard: Guard, pack: str, doomed: frozenset[bytes]) -> i
     try:
         for _ in range(TRIES):
             moved = relocate(home, lease, [pack], without=doomed)
-            key = catalog.repairs.expunge(pack, moved.pages[pack], moved.holes)
+            if moved.unreadable:
+                raise next(iter(moved.unreadable.values()))
+            # What is damaged goes too: it could not be read, and may not keep what has to go.
+            key = catalog.repairs.expunge(pack, moved.pages[pack], moved.holes | moved.broken)
             if key is not None:
                 guard.hold()
                 home.objects.delete(key)

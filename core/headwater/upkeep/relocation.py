@@ -1,7 +1,8 @@
 """Moving what standing versions need out of some packs and into new ones. Nothing is taken away here.
 
 Copies are verified on their way, and durable and held by the caller's lease before
-anybody points at them. A crash leaves packs that nothing references.
+anybody points at them. What is damaged stays where it is, with the pages that need
+it, and is told. A crash leaves packs that nothing references.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from headwater.errors import ConflictError, IntegrityError, MissingBlobError, NotFoundError
+from headwater.model.digest import Digest
 from headwater.store.packs import MAX_SIZE, PackWriter, Prepared, decode_blob, new_buffer
 from headwater.store.ulids import new_ulid
 from headwater.upkeep.epochs import caretaker
-from headwater.upkeep.liveness import chunks_of, pages_of, purged_names
+from headwater.upkeep.liveness import Damaged, chunks_of, pages_of, purged_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from headwater.home import Home
     from headwater.model.records import Location
+    from headwater.store.blobs import Range
 
 _SPARE = 1 << 20
 """Room for what a pack adds to a blob."""
@@ -35,6 +39,14 @@ class Moved:
     """Old pack → standing page → the packs that hold now what it had there."""
     holes: set[bytes] = field(default_factory=set)
     """Pages that need something that was left out on purpose."""
+    broken: set[bytes] = field(default_factory=set)
+    """Pages that need something that is damaged, and so was not copied."""
+    unreadable: Damaged = field(default_factory=dict)
+    """Pages of which nobody knows what they need: they are in no entry of `pages`."""
+    damaged: Damaged = field(default_factory=dict)
+    """Blobs that were not copied."""
+    stuck: set[str] = field(default_factory=set)
+    """Old packs that some page goes on needing, for something is damaged."""
     copied_bytes: int = 0
     new_packs: int = 0
 
@@ -49,7 +61,7 @@ def relocate(home: Home, lease: str, victims: Sequence[str], *, without: frozens
         without: Blobs to leave out.
 
     Raises:
-        IntegrityError: A page or blob is damaged; nothing was changed.
+        ConflictError: A pack was collected meanwhile.
         StorageError, AccessError
     """
     collector = caretaker(home).collector
@@ -58,31 +70,39 @@ def relocate(home: Home, lease: str, victims: Sequence[str], *, without: frozens
     for victim in victims:
         for row in home.catalog.packs.rows(victim):
             lies_in[row.name].add(victim)
-    needs, holes = _needs(home, {page for some in pages.values() for page in some}, lies_in.keys(), without)
+    moved = Moved()
+    needs = _needs(home, {page for some in pages.values() for page in some}, lies_in.keys(), without, moved)
     wanted = sorted(set().union(*needs.values()) if needs else set())
     target = _elsewhere(home, lease, wanted, frozenset(victims))
-    copier = _Copier(home, lease)
-    target |= copier.copy([name for name in wanted if name not in target])
-    moved = Moved(holes=holes, copied_bytes=copier.copied_bytes, new_packs=copier.new_packs)
+    target |= _Copier(home, lease, moved).copy([name for name in wanted if name not in target])
+    moved.broken = {page for page, names in needs.items() if names & moved.damaged.keys()}
     for victim in victims:
         moved.pages[victim] = {
-            page: frozenset(target[name] for name in needs[page] if victim in lies_in[name]) for page in pages[victim]
+            page: frozenset(target[name] for name in needs[page] & target.keys() if victim in lies_in[name])
+            for page in pages[victim]
+            if page in needs
         }
+        if moved.broken.union(moved.unreadable).intersection(pages[victim]):
+            moved.stuck.add(victim)
     return moved
 
 
 def _needs(
-    home: Home, pages: Iterable[bytes], known: Iterable[bytes], without: frozenset[bytes]
-) -> tuple[dict[bytes, set[bytes]], set[bytes]]:
-    """Page → which of the `known` blobs it needs; and the pages that need one of `without`."""
-    found, holes, known, purged = {}, set(), set(known), purged_names(home)
-    for page, small, lists in pages_of(home, pages):
-        readable = lists - purged - without
-        needed = {page} | small | lists | set().union(*chunks_of(home, readable).values())
+    home: Home, pages: Iterable[bytes], known: Iterable[bytes], without: frozenset[bytes], moved: Moved
+) -> dict[bytes, set[bytes]]:
+    """Page → which of the `known` blobs it needs; notes the pages that need one of `without`, and the unreadable."""
+    found, known, purged = {}, set(known), purged_names(home)
+    for page, small, lists in pages_of(home, pages, moved.unreadable):
+        unread: Damaged = {}
+        chunks = chunks_of(home, lists - purged - without, unread)
+        if unread:
+            moved.unreadable[page] = next(iter(unread.values()))
+            continue
+        needed = {page} | small | lists | set().union(*chunks.values())
         if needed & without:
-            holes.add(page)
+            moved.holes.add(page)
         found[page] = (needed & known) - without
-    return found, holes
+    return found
 
 
 def _elsewhere(home: Home, lease: str, names: Sequence[bytes], victims: frozenset[str]) -> dict[bytes, str]:
@@ -95,28 +115,41 @@ def _elsewhere(home: Home, lease: str, names: Sequence[bytes], victims: frozense
 
 
 class _Copier:
-    """Writes verified copies into new packs: bytes of users apart from what describes them."""
+    """Writes verified copies into new packs: bytes of users apart from what describes them. Says in `moved` what."""
 
-    def __init__(self, home: Home, lease: str) -> None:
-        self._home, self._lease = home, lease
+    def __init__(self, home: Home, lease: str, moved: Moved) -> None:
+        self._home, self._lease, self._moved = home, lease, moved
         self._open: dict[bool, PackWriter] = {}
         self._buffers = {True: new_buffer(), False: new_buffer()}
-        self.copied_bytes = self.new_packs = 0
 
     def copy(self, names: Sequence[bytes]) -> dict[bytes, str]:
-        """Name → new pack, sealed and held."""
+        """Name → new pack, sealed and held; what is damaged is left out."""
         placed: dict[bytes, str] = {}
-        for group in self._home.blobs.plan(names) if names else ():
-            data = memoryview(self._home.objects.get(group.key, group.start, group.length))
+        for group in self._plan(names):
+            try:
+                data = memoryview(self._home.objects.get(group.key, group.start, group.length))
+            except NotFoundError:
+                data = memoryview(b"")
             for place in group.rows:
                 low = place.row.offset - group.start
-                placed[place.row.name] = self._add(place, data[low : low + place.row.stored])
+                try:
+                    placed[place.row.name] = self._add(place, data[low : low + place.row.stored])
+                except IntegrityError as error:
+                    self._moved.damaged[place.row.name] = error
         for is_data in list(self._open):
             self._ship(is_data)
         return placed
 
+    def _plan(self, names: Sequence[bytes]) -> list[Range]:
+        try:
+            return self._home.blobs.plan(names) if names else []
+        except MissingBlobError as error:
+            raise ConflictError(what=f"a pack was collected meanwhile: {error}", fix="look again") from error
+
     def _add(self, place: Location, stored: memoryview) -> str:
         row, is_data = place.row, place.row.kind == "data"
+        if not stored and row.stored:
+            raise MissingBlobError(digest=str(Digest(row.name)), where=place.key)
         decode_blob(row, stored, place.key)
         pack = self._open.get(is_data)
         if pack is not None and (pack.full or pack.size + row.stored + _SPARE > MAX_SIZE):
@@ -125,7 +158,7 @@ class _Copier:
         if pack is None:
             pack = self._open[is_data] = PackWriter(new_ulid(), self._buffers[is_data])
         pack.add_prepared(row.name, Prepared(row.compression, row.raw, stored, crc32(stored)), row.kind)
-        self.copied_bytes += row.stored
+        self._moved.copied_bytes += row.stored
         return pack.pack_id
 
     def _ship(self, is_data: bool) -> None:  # noqa: FBT001  # the key of a dict
@@ -136,4 +169,4 @@ class _Copier:
         self._home.objects.put(key, raw)
         packs.seal([sealed], self._lease)
         packs.renew_leases([self._lease])
-        self.new_packs += 1
+        self._moved.new_packs += 1

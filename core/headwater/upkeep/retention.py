@@ -1,9 +1,9 @@
 """Retention: which versions may go, by rules that each artifact has in the catalog.
 
 A rule says what is kept; what no rule of its artifact keeps is deleted by the next
-`gc`, as `artifact rm` would, tombstone and all. The newest version stays unless
-`keep_last` is 0, and never goes: a version with an alias of its own, and one that a
-running run uses.
+`gc`, as `artifact rm` would, tombstone and all. Unless a rule says otherwise, the
+newest version stays, and one with an alias of its own. What a running run uses stays
+whatever the rules say.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """The newest so many."""
     keep_younger_seconds: int | None = None
     """Published within this time."""
+    keep_aliased: bool = True
+    """With an alias other than latest; if such a one goes, its aliases go with it."""
     keep_tagged: bool = False
     keep_upstream: bool = False
     """What something that stays was made from, at any distance."""
@@ -47,6 +49,8 @@ class Retired(msgspec.Struct, frozen=True):
     name: str
     size: int
     why: str
+    aliases: tuple[str, ...] = ()
+    """Other than latest: they go with it."""
 
 
 def set_rule(home: Home, artifact: str, rule: Rule) -> str:
@@ -110,20 +114,22 @@ def overdue(home: Home, now: datetime | None = None) -> list[Retired]:
             if version.id not in used:
                 candidates[version.id] = (version, rule, why)
     return [
-        Retired(version.id, _label(version), version.stored_size, why)
+        Retired(version.id, _label(version), version.stored_size, why, _own_aliases(version))
         for version, rule, why in candidates.values()
         if not (rule.keep_upstream and _has_survivor(home, version.id, candidates.keys()))
     ]
 
 
 def retire(home: Home, overdue: Iterable[Retired]) -> list[Retired]:
-    """Delete them; those that a run or an alias has come to need meanwhile stay. What went.
+    """Delete them; those that a run has come to use, or that have got their first alias meanwhile, stay. What went.
 
     Raises:
         StorageError, AccessError
     """
     repairs = caretaker(home).repairs
-    return [v for v in overdue if repairs.retire(v.version_id, actor=home.actor, why=v.why)]
+    return [
+        v for v in overdue if repairs.retire(v.version_id, actor=home.actor, why=v.why, spare_aliased=not v.aliases)
+    ]
 
 
 def _versions(home: Home, artifact: str) -> dict[str, list[VersionRecord]]:
@@ -144,9 +150,13 @@ def _unkept(
         for place, version in enumerate(versions, 1):
             age = now - (version.published_at or version.created_at)
             young = rule.keep_younger_seconds is not None and age < timedelta(seconds=rule.keep_younger_seconds)
-            named = bool(set(version.aliases) - {LATEST})
+            named = rule.keep_aliased and _own_aliases(version)
             if not (place <= rule.keep_last or young or named or (rule.keep_tagged and version.tags)):
                 yield version, f"{place - rule.keep_last} older than the newest {rule.keep_last}, {age.days} days old"
+
+
+def _own_aliases(version: VersionRecord) -> tuple[str, ...]:
+    return tuple(alias for alias in version.aliases if alias != LATEST)
 
 
 def _has_survivor(home: Home, version_id: str, leaving: Iterable[str]) -> bool:

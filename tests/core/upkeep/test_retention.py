@@ -76,6 +76,23 @@ def test_what_has_an_alias_stays_and_what_has_a_tag_if_the_rule_says_so(repo, cl
     assert numbers(repo) == [0, 4]
 
 
+def test_an_alias_keeps_nothing_if_the_rule_says_so_and_goes_along(repo, clock):
+    five(repo, clock)
+    repo.set_alias("a:prod", to="v0")
+    repo.set_alias("a:best", to="v3")
+    set_rule(repo.home, "a", Rule(keep_last=2, keep_aliased=False))
+    assert {v.name: v.aliases for v in preview(repo.home).retired} == {"p/a:v0": ("prod",), "p/a:v1": (), "p/a:v2": ()}
+    due = retention.overdue(repo.home)
+    repo.set_alias("a:new", to="v1")  # somebody names it after it was decided
+    assert {v.name for v in retention.retire(repo.home, due)} == {"p/a:v0", "p/a:v2"}
+    assert numbers(repo) == [1, 3, 4]
+    with pytest.raises(hw.NotFoundError):
+        repo.version("a:prod")
+    assert repo.version("a:best").number == 3
+    gone = [e.kind for e in repo.artifact("a").history() if e.details.get("alias") == "prod"]
+    assert gone[-1] == "alias.removed", "the history says where the alias went"
+
+
 def test_what_something_kept_was_made_from_stays_at_any_distance(repo, clock):
     five(repo, clock)
     for name, source in (("b", "a:v0"), ("c", "b:latest")):
