@@ -24,6 +24,7 @@ from headwater.errors import AccessError, HeadwaterError, InvalidInputError, Sto
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import TracebackType
 
     from typing_extensions import Buffer
 
@@ -58,15 +59,27 @@ def explain(error: OSError, where: str | Path) -> HeadwaterError:
     return StorageError(what=f"the disk said: {reason}", where=str(where), retryable=error.errno in _PASSING)
 
 
-@contextlib.contextmanager
-def explained(where: str | Path) -> Iterator[None]:
-    """Turn every `OSError` of the body into `explain`'s; errors of ours pass."""
-    try:
-        yield
-    except HeadwaterError:
-        raise
-    except OSError as error:
-        raise explain(error, where) from error
+class explained:  # noqa: N801 - reads as the verb it stands for: `with explained(path): …`
+    """Turn every `OSError` of the body into `explain`'s; errors of ours pass.
+
+    A class, and a path that is put together only for an error: this stands around every touch of every file.
+
+    Args:
+        where: A path.
+        below: A path below it, if that is what is touched.
+    """
+
+    __slots__ = ("_below", "_where")
+
+    def __init__(self, where: str | Path, below: str = "") -> None:
+        self._where, self._below = where, below
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if isinstance(error, OSError) and not isinstance(error, HeadwaterError):
+            raise explain(error, f"{self._where}/{self._below}" if self._below else self._where) from error
 
 
 def sync_file(fd: int) -> None:

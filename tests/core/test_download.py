@@ -653,7 +653,7 @@ def test_what_the_file_cache_holds_is_not_fetched_again(here, root, target, tmp_
 def test_a_flipped_bit_in_the_file_cache_costs_a_fetch(here, root, target, tmp_path):
     here.cache = FileCache(tmp_path / "cache", 100 << 20)
     fetch(here, root, target)
-    path = here.cache._path(Digest.of(LARGE))
+    path = here.cache._index.path(Digest.of(LARGE))
     path.chmod(0o644)
     with path.open("r+b") as file:
         file.write(b"!")

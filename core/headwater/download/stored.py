@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
 from blake3 import blake3
 
 from headwater import disk
-from headwater.errors import DigestMismatchError, FormatError
+from headwater.errors import AccessError, DigestMismatchError, FormatError, StorageError
 from headwater.model.chunker import MIN_FILE, chunk_list_name, decode_chunks
 from headwater.model.digest import Digest
 from headwater.store.cache import copy_bytes
 from headwater.store.statcache import is_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from headwater.download.target import Target
@@ -30,6 +30,8 @@ BATCH: Final = 8 << 20
 """Raw bytes asked for together: with the crew's 8 workers, raw and stored, about 150 MB are in flight."""
 _SLICE: Final = 2_000
 """Entries whose blobs are looked up together."""
+_OPEN: Final = 32
+"""Cached files copied by one job: with the crew's jobs, 320 are open at once."""
 
 Report: TypeAlias = "Callable[[Entry, bytes, os.stat_result, int], None]"
 """`report(entry, content digest, stat of the placed file, bytes)`; called from any thread."""
@@ -69,15 +71,20 @@ class StoredFiles:
         """Jobs for the crew; each gives what the calling thread must then do, in this order."""
         rest = iter(entries)
         while some := list(islice(rest, _SLICE)):
-            wanted = []
-            for entry in some:
-                held = self._cache.open(entry.digest) if self._cache and entry.size else None
+            wanted: list[StoredEntry] = []
+            for at in range(0, len(some), _OPEN):
+                held = self._held(some[at : at + _OPEN])
                 if held:
-                    yield partial(self._from_cache, entry, held)
-                else:
-                    wanted.append(entry)
+                    yield partial(self._from_cache, [e for e in some[at : at + _OPEN] if e.digest in held], held)
+                wanted += [e for e in some[at : at + _OPEN] if e.digest not in held]
             yield from self._small([e for e in wanted if e.size < MIN_FILE])
             yield from self._large([e for e in wanted if e.size >= MIN_FILE])
+
+    def _held(self, entries: Sequence[StoredEntry]) -> Mapping[bytes, BinaryIO]:
+        """What the cache has of these, which costs time when it cannot be used and nothing else."""
+        with contextlib.suppress(AccessError, StorageError):
+            return self._cache.open_some({e.digest for e in entries if e.size}) if self._cache else {}
+        return {}
 
     # -- small files -------------------------------------------------------------
     def _small(self, entries: Sequence[StoredEntry]) -> Iterator[Callable[[], Callable[[], None]]]:
@@ -96,14 +103,17 @@ class StoredFiles:
             yield partial(self._fetch_small, group, batch)
 
     def _fetch_small(self, group: Range, batch: dict[bytes, list[StoredEntry]]) -> Callable[[], None]:
-        for name, raw in self._blobs.fetch(group):
+        blobs = self._blobs.fetch(group)
+        for name, raw in blobs:
             for entry in batch[name]:
                 if len(raw) != entry.size:
                     raise FormatError(what=f"{entry.path!r} has {len(raw)} bytes instead of {entry.size}")
-                file = _Unfinished(self._target, entry)
-                with file:
+                with _Unfinished(self._target, entry) as file:
                     disk.write_all(file.fd, raw)
-                    self.finish(file)
+                    self._finish(file)
+        with contextlib.suppress(AccessError, StorageError):
+            if self._cache:
+                self._cache.add_some({name: raw for name, raw in blobs if raw})
         return _nothing
 
     # -- large files -------------------------------------------------------------
@@ -126,27 +136,35 @@ class StoredFiles:
         return partial(assembly.feed, [found[name] for name in window], last=last)
 
     # -- finishing ---------------------------------------------------------------
-    def _from_cache(self, entry: StoredEntry, held: BinaryIO) -> Callable[[], None]:
-        with held:
-            cache = self._cache
-            if self._link and cache and not entry.executable:
-                name = self._target.new_hard_link(partial(cache.link, entry.digest))
-                if name:
-                    self._report(entry, entry.digest, self._target.place(name, entry.path), entry.size)
-                    return _nothing
-            with _Unfinished(self._target, entry) as file:
-                with disk.explained(self._target.root / entry.path):
-                    copy_bytes(held.fileno(), file.fd)
-                self.finish(file, cache=False)
+    def _from_cache(self, entries: Sequence[StoredEntry], held: Mapping[bytes, BinaryIO]) -> Callable[[], None]:
+        with contextlib.ExitStack() as stack:
+            for cached in held.values():
+                stack.enter_context(cached)
+            for entry in entries:
+                if not self._linked(entry):
+                    with _Unfinished(self._target, entry) as file:
+                        with disk.explained(self._target.root, entry.path):
+                            copy_bytes(held[entry.digest].fileno(), file.fd)
+                        self._finish(file)
         return _nothing
 
-    def finish(self, file: _Unfinished, *, cache: bool = True) -> None:
+    def _linked(self, entry: StoredEntry) -> bool:
+        if not self._link or self._cache is None or entry.executable:
+            return False
+        name = self._target.new_hard_link(partial(self._cache.link, entry.digest))
+        if name:
+            self._report(entry, entry.digest, self._target.place(name, entry.path), entry.size)
+        return name is not None
+
+    def finish_large(self, file: _Unfinished) -> None:
         """Its bytes are verified: remember them, and give the file its name."""
-        entry = file.entry
-        if cache and self._cache and entry.size:
-            with os.fdopen(os.dup(file.fd), "rb", buffering=0) as copy:
-                self._cache.add(entry.digest, copy)
-        self._report(entry, entry.digest, file.place(), entry.size)
+        with contextlib.suppress(AccessError, StorageError), os.fdopen(os.dup(file.fd), "rb", buffering=0) as copy:
+            if self._cache:
+                self._cache.add(file.entry.digest, copy)
+        self._finish(file)
+
+    def _finish(self, file: _Unfinished) -> None:
+        self._report(file.entry, file.entry.digest, file.place(), file.entry.size)
 
 
 class _Assembly:
@@ -164,14 +182,14 @@ class _Assembly:
             self._file.reserve()
         for piece in pieces:
             self._hasher.update(piece)
-            with disk.explained(self._target.root / self._entry.path):
+            with disk.explained(self._target.root, self._entry.path):
                 disk.write_all(self._file.fd, piece)
         if last:
             actual = Digest(self._hasher.digest())
             if actual != self._entry.digest:
                 expected = str(Digest(self._entry.digest))
                 raise DigestMismatchError(expected=expected, actual=str(actual), where=self._entry.path)
-            self._files.finish(self._file)
+            self._files.finish_large(self._file)
             self.close()
 
     def close(self) -> None:
@@ -198,7 +216,7 @@ class _Unfinished:
     def reserve(self) -> None:
         """Take the room at once: a full disk is found now, and writing is faster (see `disk.write_new`)."""
         if hasattr(os, "posix_fallocate") and not is_network(os.fstat(self.fd).st_dev):
-            with disk.explained(self._target.root / self.entry.path):
+            with disk.explained(self._target.root, self.entry.path):
                 os.posix_fallocate(self.fd, 0, self.entry.size)
 
     def place(self) -> os.stat_result:

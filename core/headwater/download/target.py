@@ -84,7 +84,7 @@ class Target:
         Raises:
             ConflictError: A part of the way there is a link or a file.
         """
-        with disk.explained(self.root / path):
+        with disk.explained(self.root, path):
             try:
                 folder, leaf = self._parent(path)
                 return os.stat(leaf, dir_fd=folder, follow_symlinks=False)
@@ -93,13 +93,13 @@ class Target:
 
     def read(self, path: str) -> int:
         """A descriptor of the regular file at `path`; the caller closes it."""
-        with disk.explained(self.root / path):
+        with disk.explained(self.root, path):
             folder, leaf = self._parent(path)
             return os.open(leaf, _READ, dir_fd=folder)
 
     def read_link(self, path: str) -> str:
         """Where the symbolic link at `path` points."""
-        with disk.explained(self.root / path):
+        with disk.explained(self.root, path):
             folder, leaf = self._parent(path)
             return os.readlink(leaf, dir_fd=folder)
 
@@ -136,7 +136,7 @@ class Target:
 
     def place(self, name: str, path: str) -> os.stat_result:
         """Give an unfinished file its final name, replacing a file that is there; return its stat."""
-        with disk.explained(self.root / path):
+        with disk.explained(self.root, path):
             folder, leaf = self._parent(path, create=True)
             try:
                 os.rename(name, leaf, src_dir_fd=self._unfinished, dst_dir_fd=folder)
@@ -146,12 +146,12 @@ class Target:
 
     def make_folder(self, path: str) -> None:
         """Make a directory and its parents."""
-        with disk.explained(self.root / path):
+        with disk.explained(self.root, path):
             self._parent(path.rstrip("/") + "/x", create=True)
 
     def remove(self, path: str) -> None:
         """Remove a file or link."""
-        with disk.explained(self.root / path), contextlib.suppress(FileNotFoundError):
+        with disk.explained(self.root, path), contextlib.suppress(FileNotFoundError):
             folder, leaf = self._parent(path)
             os.unlink(leaf, dir_fd=folder)
 
@@ -170,7 +170,7 @@ class Target:
     def set_executable(self, path: str, *, executable: bool) -> os.stat_result:
         """Set or clear the executable bits of a file of ours; return its stat."""
         fd = self.read(path)
-        with disk.explained(self.root / path):
+        with disk.explained(self.root, path):
             try:
                 mode = stat.S_IMODE(os.fstat(fd).st_mode)
                 os.fchmod(fd, mode | (mode & 0o444) >> 2 if executable else mode & ~0o111)

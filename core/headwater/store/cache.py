@@ -2,44 +2,41 @@
 
     root/files/4f/<hex>     the files, read-only
     root/tmp/               what is being written
-    root/index.sqlite       size, stat signature and last use of each file
+    root/index.sqlite       size, stat signature and last use of each file, see `cacheindex`
 
-Uses are recorded in the index: a file system's atime is coarse, or off. A
-place is reserved before the first byte is written, so the quota also holds
-while several processes write; the quota covers the index and unfinished files
-as well. Losing the index, or all of the cache, costs time only.
+The quota covers the index and unfinished files as well. Losing the index, or
+all of the cache, costs time only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias, TypeVar
 
 from blake3 import blake3
 
 from headwater import disk
-from headwater.errors import DigestMismatchError, StorageError
-from headwater.forks import Solo
+from headwater.errors import DigestMismatchError
 from headwater.model.digest import Digest
+from headwater.store.cacheindex import INDEX_RESERVE, PER_FILE, CacheIndex, pack_stat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+__all__ = ["INDEX_RESERVE", "PER_FILE", "FileCache", "copy_bytes"]
 
 LEFTOVER_SECONDS: Final = 6 * 3600
 """An unfinished file this old belongs to a process that died."""
-INDEX_RESERVE: Final = 64 * 1024
-"""Kept free of files for the index, and 512 bytes more per file."""
-PER_FILE: Final = 512
-_FLUSH: Final = 256
 _PIECE: Final = 1 << 20
-_SCHEMA: Final = 1
-_ADD: Final = "REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?)"
+_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_MODE: Final = 0o444
 
+Fill: TypeAlias = "Callable[[bytes, int], bytes]"
+"""`fill(digest, fd)` writes the bytes of a file, and returns the digest of what it wrote."""
 T = TypeVar("T")
 
 
@@ -52,14 +49,9 @@ class FileCache:
     """
 
     def __init__(self, root: Path, quota_bytes: int) -> None:
-        self.root = Path(root)
+        self.root = root
         self.quota_bytes = quota_bytes
-        self._start_anew()
-        self._solo = Solo(self._open, self._start_anew)
-
-    def _start_anew(self) -> None:
-        """Also in a forked child: uses not written yet are the parent's to write."""
-        self._used: dict[bytes, int] = {}
+        self._index = CacheIndex(root)
         self._swept = False
 
     # -- reading -----------------------------------------------------------------
@@ -72,18 +64,32 @@ class FileCache:
         Raises:
             AccessError, StorageError: The cache is there but cannot be read.
         """
-        row = self._ask(lambda db: db.execute("SELECT stat FROM file WHERE digest = ?", (digest,)).fetchone())
-        if row is None:
-            return None
-        path = self._path(digest)
+        return self.open_some([digest]).get(digest)
+
+    def open_some(self, digests: Collection[bytes]) -> dict[bytes, BinaryIO]:
+        """Those of the files that are here, as `open` gives them; one question for all. The caller closes them."""
+        found: dict[bytes, BinaryIO] = {}
+        try:
+            for digest, recorded in self._index.stats(digests).items():
+                file = self._open(digest, recorded)
+                if file is not None:
+                    found[digest] = file
+        except BaseException:
+            for file in found.values():
+                file.close()
+            raise
+        return found
+
+    def _open(self, digest: bytes, recorded: bytes) -> BinaryIO | None:
+        path = self._index.path(digest)
         with disk.explained(path):
             try:
                 file = path.open("rb", buffering=0)
             except FileNotFoundError:
-                self._forget(digest)
+                self._index.forget([digest])
                 return None
             try:
-                good = self._is_good(file.fileno(), digest, row[0])
+                good = self._is_good(file.fileno(), digest, recorded)
             except BaseException:
                 file.close()
                 raise
@@ -91,8 +97,17 @@ class FileCache:
             file.close()
             self._remove(digest)
             return None
-        self._use(digest)
+        self._index.use(digest)
         return file
+
+    def _is_good(self, fd: int, digest: bytes, recorded: bytes) -> bool:
+        info = os.fstat(fd)
+        if pack_stat(info) == recorded and info.st_nlink == 1:
+            return True
+        if not stat.S_ISREG(info.st_mode) or _hash(fd) != digest:
+            return False
+        self._index.restat(digest, info)
+        return True
 
     def link(self, digest: bytes, name: str, folder: int) -> bool:
         """Make `name` in the directory open as `folder` a hard link of the file; False if that cannot be done."""
@@ -101,7 +116,7 @@ class FileCache:
             return False
         file.close()
         try:
-            os.link(self._path(digest), name, dst_dir_fd=folder)
+            os.link(self._index.path(digest), name, dst_dir_fd=folder)
         except OSError:  # another file system, too many links, evicted just now: copy instead
             return False
         return True
@@ -115,8 +130,7 @@ class FileCache:
     @property
     def size(self) -> int:
         """Bytes on disk that the quota counts: files, places reserved for them, and the index."""
-        total, n = self._ask(lambda db: db.execute("SELECT coalesce(sum(size), 0), count(*) FROM file").fetchone())
-        return int(total) + INDEX_RESERVE + PER_FILE * int(n)
+        return self._index.size
 
     # -- writing -----------------------------------------------------------------
     def add(self, digest: bytes, source: BinaryIO | Path) -> bool:
@@ -133,234 +147,144 @@ class FileCache:
         with disk.explained(self.root), contextlib.ExitStack() as stack:
             file = stack.enter_context(source.open("rb", buffering=0)) if isinstance(source, Path) else source
             size = os.fstat(file.fileno()).st_size
-            if not self._reserve(digest, size):
-                return False
+            return self._add({bytes(digest): size}, lambda _, fd: _copy(file.fileno(), fd)) or digest in self
+
+    def add_some(self, contents: Mapping[bytes, bytes]) -> None:
+        """Add small files whose bytes are at hand, all in two transactions, as `add` would one by one.
+
+        Raises:
+            DigestMismatchError: One has other bytes.
+            AccessError, StorageError: Writing failed; what was added by then stays.
+        """
+        known = self._index.stats(contents)
+        new = {digest: len(content) for digest, content in contents.items() if digest not in known}
+        with disk.explained(self.root):
+            self._add(new, lambda digest, fd: _write(contents[digest], fd))
+
+    def _add(self, sizes: Mapping[bytes, int], fill: Fill) -> bool:
+        """Write the files that get a place; whether all did."""
+        self._sweep_once()
+        reserved = self._index.reserve(sizes, self.quota_bytes)
+        placed: dict[bytes, os.stat_result] = {}
+        try:
+            for digest in reserved:
+                placed[digest] = self._place(digest, fill)
+        finally:
+            self._index.ready(placed)
+            self._index.forget(digest for digest in reserved if digest not in placed)
+        return len(reserved) == len(sizes)
+
+    def _place(self, digest: bytes, fill: Fill) -> os.stat_result:
+        path, temporary = self._index.path(digest), self.root / "tmp" / disk.temporary_name()
+        fd = _making(temporary.parent, lambda: os.open(temporary, _NEW, _MODE))
+        try:
             try:
-                self._place(digest, file)
-            except BaseException:
-                self._remove(digest)
-                raise
-        return True
+                _check(fill(digest, fd), digest, path)
+            finally:
+                os.close(fd)
+            _making(path.parent, lambda: temporary.replace(path))
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        info = path.stat()
+        if stat.S_IMODE(info.st_mode) != _MODE:  # the umask took rights away
+            path.chmod(_MODE)
+            info = path.stat()
+        return info
 
     def prune(self, to_bytes: int = 0) -> int:
         """Remove what was used longest ago until `size` is at most `to_bytes`; return the bytes freed.
 
         To 0 removes every file and unfinished file, whoever is using it (open files stay readable).
         """
-        self.flush()
         before = self.size
         self._sweep(0 if to_bytes == 0 else LEFTOVER_SECONDS)
-        self._evict(to_bytes)
+        with disk.explained(self.root):
+            self._index.evict(to_bytes)
         return before - self.size
 
     def flush(self) -> None:
         """Write the uses recorded so far; happens by itself every 256 uses."""
-        with self._solo.lock:
-            used, self._used = self._used, {}
-        if used:
-            sql = "UPDATE file SET used = ? WHERE digest = ?"
-            self._ask(lambda db: db.executemany(sql, [(at, digest) for digest, at in used.items()]))
+        self._index.flush()
 
     def close(self) -> None:
         """Write the uses and let go of the index."""
-        self.flush()
-        self._solo.close()
+        self._index.close()
 
-    # -- inside: files -----------------------------------------------------------
-    def _path(self, digest: bytes) -> Path:
-        name = digest.hex()
-        return self.root / "files" / name[:2] / name
-
-    def _is_good(self, fd: int, digest: bytes, recorded: bytes) -> bool:
-        info = os.fstat(fd)
-        if _pack(info) == recorded and info.st_nlink == 1:
-            return True
-        if not stat.S_ISREG(info.st_mode) or _hash(fd) != digest:
-            return False
-        sql = "UPDATE file SET stat = ? WHERE digest = ?"
-        self._ask(lambda db: db.execute(sql, (_pack(info), digest)))
-        return True
-
-    def _place(self, digest: bytes, file: BinaryIO) -> None:
-        path = self._path(digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.root / "tmp" / disk.temporary_name()
-        temporary.parent.mkdir(exist_ok=True)
-        try:
-            with temporary.open("xb", buffering=0) as copy:
-                copy_bytes(file.fileno(), copy.fileno())
-            actual = _hash_path(temporary)
-            if actual != digest:
-                raise DigestMismatchError(expected=str(Digest(digest)), actual=str(Digest(actual)), where=str(path))
-            temporary.chmod(0o444)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        info = path.stat()
-        row = (info.st_size, time.time_ns(), _pack(info), time.time_ns(), digest)
-        self._ask(lambda db: self._ready(db, row, path))
-
-    @staticmethod
-    def _ready(db: sqlite3.Connection, row: tuple[object, ...], path: Path) -> None:
-        """The file is there; unless another writer of it was quicker and its place was given away since."""
-        if db.execute(
-            "UPDATE file SET size = ?, used = ?, stat = ?, ready = 1, made = ? WHERE digest = ?", row
-        ).rowcount:
-            return
-        path.unlink(missing_ok=True)  # without a row it would escape the quota
-
-    # -- inside: room ------------------------------------------------------------
-    def _reserve(self, digest: bytes, size: int) -> bool:
-        """Take `size` bytes of the quota; evicts inside the same transaction, so that two writers cannot both win."""
-        if size + PER_FILE + INDEX_RESERVE > self.quota_bytes:
-            return False
-        self.flush()
+    # -- inside ------------------------------------------------------------------
+    def _sweep_once(self) -> None:
         if not self._swept:
             self._swept = True
             self._sweep(LEFTOVER_SECONDS)
-        now = time.time_ns()
-        return bool(self._evict(self.quota_bytes - size - PER_FILE, (digest, size, now, b"", 0, now)))
-
-    def _evict(self, to_bytes: int, add: tuple[object, ...] | None = None) -> bool:
-        def work(db: sqlite3.Connection) -> tuple[bool, list[bytes]]:
-            total, n = db.execute("SELECT coalesce(sum(size), 0), count(*) FROM file").fetchone()
-            excess = total + INDEX_RESERVE + PER_FILE * n - to_bytes
-            gone: list[bytes] = []
-            for digest, size in db.execute("SELECT digest, size FROM file WHERE ready ORDER BY used").fetchall():
-                if excess <= 0:
-                    break
-                gone.append(digest)
-                excess -= size + PER_FILE
-            if add is not None and excess > 0:  # the rest is reserved by other writers
-                return False, []
-            for digest in gone:  # before the rows: a file without a row would escape the quota
-                self._path(digest).unlink(missing_ok=True)
-            db.executemany("DELETE FROM file WHERE digest = ?", [(digest,) for digest in gone])
-            if add is not None:
-                db.execute(_ADD, add)
-            return True, gone
-
-        with disk.explained(self.root):
-            return self._ask(work)[0]
 
     def _sweep(self, seconds: float) -> None:
         """Remove unfinished files, reservations and files without a row left by processes that died."""
         oldest = time.time() - seconds
         with disk.explained(self.root):
-            for path in [*self.root.glob("tmp/*"), *self._strays()]:
+            for path in self._strays():
                 with contextlib.suppress(FileNotFoundError):
                     if path.stat().st_mtime <= oldest:
                         path.unlink()
-        self._ask(lambda db: db.execute("DELETE FROM file WHERE NOT ready AND made <= ?", (int(oldest * 1e9),)))
+        self._index.forget_unfinished(oldest)
 
-    def _strays(self) -> list[Path]:
-        known = {row[0].hex() for row in self._ask(lambda db: db.execute("SELECT digest FROM file").fetchall())}
-        return [path for path in self.root.glob("files/*/*") if path.name not in known]
+    def _strays(self) -> Iterator[Path]:
+        yield from self.root.glob("tmp/*")
+        known = {digest.hex() for digest in self._index.digests()}
+        yield from [path for path in self.root.glob("files/*/*") if path.name not in known]
 
     def _remove(self, digest: bytes) -> None:
         with disk.explained(self.root):
-            self._path(digest).unlink(missing_ok=True)
-        self._forget(digest)
-
-    def _forget(self, digest: bytes) -> None:
-        self._ask(lambda db: db.execute("DELETE FROM file WHERE digest = ?", (digest,)))
-
-    def _use(self, digest: bytes) -> None:
-        with self._solo.lock:
-            self._used[digest] = time.time_ns()
-            due = len(self._used) >= _FLUSH
-        if due:
-            self.flush()
-
-    # -- inside: index -----------------------------------------------------------
-    def _ask(self, action: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `action` in one transaction; a damaged index is dropped with all files, then once more."""
-        with self._solo.lock:
-            try:
-                return self._run(action)
-            except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                    raise _explained(error, self.root) from error
-                self._drop()
-            try:
-                return self._run(action)
-            except sqlite3.Error as error:
-                raise _explained(error, self.root) from error
-
-    def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
-        with self._solo.use() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                result = action(db)
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
-            return result
-
-    def _open(self) -> sqlite3.Connection:
-        with disk.explained(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self.root / "index.sqlite", timeout=30, isolation_level=None, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode = TRUNCATE")  # a WAL may grow past any small quota
-            db.execute("PRAGMA synchronous = OFF")
-            if db.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA:
-                _lay_out(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _drop(self) -> None:
-        self._solo.close()
-        with disk.explained(self.root):
-            for name in ("files", "index.sqlite", "index.sqlite-journal"):
-                disk.remove_tree(self.root / name)
+            self._index.path(digest).unlink(missing_ok=True)
+        self._index.forget([digest])
 
 
-def _lay_out(db: sqlite3.Connection) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    if db.execute("PRAGMA user_version").fetchone()[0] == _SCHEMA:  # another process was quicker
-        db.execute("COMMIT")
-        return
-    db.execute("DROP TABLE IF EXISTS file")
-    db.execute(
-        "CREATE TABLE file"
-        " (digest BLOB PRIMARY KEY, size INTEGER, used INTEGER, stat BLOB, ready INTEGER, made INTEGER)"
-    )
-    db.execute("CREATE INDEX by_use ON file (used)")
-    db.execute(f"PRAGMA user_version = {_SCHEMA}")
-    db.execute("COMMIT")
-
-
-def _explained(error: sqlite3.Error, root: Path) -> StorageError:
-    busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    return StorageError(what=f"the file cache's index said: {error}", where=str(root), retryable=busy)
-
-
-def _pack(info: os.stat_result) -> bytes:
-    return ",".join(map(str, disk.signature(info))).encode()
+def _check(actual: bytes, digest: bytes, path: Path) -> None:
+    if actual != digest:
+        raise DigestMismatchError(expected=str(Digest(digest)), actual=str(Digest(actual)), where=str(path))
 
 
 def copy_bytes(source: int, target: int) -> None:
     """Give the empty file `target` all bytes of `source`: shared where the file system can, else copied."""
     if disk.reflink(source, target):
         return
-    at = 0
-    while piece := os.pread(source, _PIECE, at):
+    for piece in _pieces(source):
         disk.write_all(target, piece)
-        at += len(piece)
 
 
-def _hash(fd: int) -> bytes:
-    hasher, at = blake3(), 0
-    while piece := os.pread(fd, _PIECE, at):
+def _copy(source: int, target: int) -> bytes:
+    """As `copy_bytes`; returns the digest. One read."""
+    if disk.reflink(source, target):
+        return _hash(target)
+    hasher = blake3()
+    for piece in _pieces(source):
         hasher.update(piece)
-        at += len(piece)
+        disk.write_all(target, piece)
     return hasher.digest()
 
 
-def _hash_path(path: Path) -> bytes:
-    with path.open("rb", buffering=0) as file:
-        return _hash(file.fileno())
+def _write(content: bytes, target: int) -> bytes:
+    disk.write_all(target, content)
+    return blake3(content).digest()
+
+
+def _hash(fd: int) -> bytes:
+    hasher = blake3()
+    for piece in _pieces(fd):
+        hasher.update(piece)
+    return hasher.digest()
+
+
+def _pieces(fd: int) -> Iterator[bytes]:
+    at = 0
+    while piece := os.pread(fd, _PIECE, at):
+        yield piece
+        at += len(piece)
+
+
+def _making(folder: Path, work: Callable[[], T]) -> T:
+    """Do what needs a directory, which is mostly there."""
+    try:
+        return work()
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True)
+        return work()

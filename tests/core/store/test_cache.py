@@ -69,7 +69,7 @@ def test_the_longest_unused_goes_first_and_the_quota_always_holds(cache: FileCac
 
 def test_uses_count_not_access_times(cache: FileCache) -> None:
     digests = [add(cache, n) for n in range(10)]
-    os.utime(cache._path(digests[0]), (time.time() + 999, cache._path(digests[0]).stat().st_mtime))
+    os.utime(cache._index.path(digests[0]), (time.time() + 999, cache._index.path(digests[0]).stat().st_mtime))
     assert digests[1] in cache
     add(cache, 10)
     assert digests[0] not in cache
@@ -86,7 +86,7 @@ def test_a_file_larger_than_the_quota_is_not_taken_and_evicts_nothing(cache: Fil
 @pytest.mark.parametrize("keep_times", [True, False])
 def test_a_flipped_bit_is_a_miss_and_the_file_goes(cache: FileCache, keep_times: bool) -> None:
     digest = add(cache, 1)
-    path = cache._path(digest)
+    path = cache._index.path(digest)
     before = path.stat()
     path.chmod(0o644)
     with path.open("r+b") as file:
@@ -100,15 +100,15 @@ def test_a_flipped_bit_is_a_miss_and_the_file_goes(cache: FileCache, keep_times:
 
 def test_a_truncated_or_vanished_file_is_a_miss(cache: FileCache) -> None:
     digests = [add(cache, n) for n in range(2)]
-    cache._path(digests[0]).chmod(0o644)
-    os.truncate(cache._path(digests[0]), 10)
-    cache._path(digests[1]).unlink()
+    cache._index.path(digests[0]).chmod(0o644)
+    os.truncate(cache._index.path(digests[0]), 10)
+    cache._index.path(digests[1]).unlink()
     assert [digest in cache for digest in digests] == [False, False]
 
 
 def test_a_hard_linked_file_is_hashed_again_each_time(cache: FileCache, tmp_path: Path) -> None:
     digest = add(cache, 1)
-    path = cache._path(digest)
+    path = cache._index.path(digest)
     os.link(path, tmp_path / "link")
     assert digest in cache
     with pytest.MonkeyPatch.context() as patch:
@@ -145,7 +145,7 @@ def test_leftovers_of_dead_processes_are_cleaned_and_counted_until_then(cache: F
         path.write_bytes(b"x" * 500)
         os.utime(path, (old, old))
     stale = ("REPLACE INTO file VALUES (?, 5000, 0, x'', 0, 0)", (b"r" * 32,))
-    cache._ask(lambda db: db.execute(*stale))
+    cache._index.ask(lambda db: db.execute(*stale))
     again = FileCache(cache.root, ROOM)
     assert again.size > 5000
     add(again, 2)
@@ -204,13 +204,13 @@ def test_processes_and_threads_share_one_quota(cache: FileCache) -> None:
 def test_a_place_given_away_meanwhile_is_not_taken_back(cache: FileCache, monkeypatch) -> None:
     other, place = FileCache(cache.root, ROOM), cache._place
 
-    def late(digest: bytes, file) -> None:
+    def late(digest: bytes, fill) -> os.stat_result:
         monkeypatch.setattr(cache, "_place", place)
         # The same file by another writer that was quicker, and then so many that its place is given away.
         quicker = threading.Thread(target=lambda: [add(other, n) for n in range(1, 14)])
         quicker.start()
         quicker.join()
-        place(digest, file)
+        return place(digest, fill)
 
     monkeypatch.setattr(cache, "_place", late)
     digest = add(cache, 1)
