@@ -26,7 +26,7 @@ INTEGRATIONS = ROOT / "integrations"
 FLOORS: list[set[str]] = [
     {"errors"},
     {"model"},
-    {"callers", "ports", "disk", "forks", "settings"},
+    {"callers", "ports", "disk", "forks", "lazy", "settings"},
     {"backends", "store", "catalog", "codecs", "heartbeat"},
     {"sources", "contents", "references", "artifact", "upload", "download"},
     {"home", "handle", "lookup", "code", "runfacts", "examination"},

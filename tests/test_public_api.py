@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import subprocess
+import sys
+from importlib import import_module
+from types import ModuleType
 
 import pytest
 
 import headwater as hw
+from headwater import adapter
 
 VERBS = {
     "connect",
@@ -97,3 +103,29 @@ def test_no_public_class_has_a_method_called_resolve(cls: type) -> None:
 def test_what_is_not_public_is_not_offered() -> None:
     offered = {name for name in dir(hw) if not name.startswith("_") and not inspect.ismodule(getattr(hw, name))}
     assert offered <= set(hw.__all__) | {"annotations"}
+
+
+@pytest.mark.parametrize("module", [hw, adapter])
+def test_what_type_checkers_read_is_what_loads_when_it_is_touched(module: ModuleType) -> None:
+    block = next(node for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.If))
+    homes = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert sorted(homes) == sorted(module.__all__)
+    for name, home in homes.items():
+        assert getattr(module, name) is getattr(import_module(str(home)), name)
+
+
+DECLARES = """
+import sys
+import headwater as hw
+hw.Log("cnn", type="model"), hw.Use("mnist:latest"), hw.Version[str], hw.name("a"), hw.HeadwaterError
+print(*sorted(name for name in sys.modules if name.startswith("headwater.")))
+import headwater.connect
+assert hw.connect.__name__ == "connect" and callable(hw.connect), "the module took the verb's place"
+"""
+
+
+def test_who_only_declares_loads_neither_uploads_nor_downloads_nor_catalogs() -> None:
+    done = subprocess.run([sys.executable, "-c", DECLARES], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert {name.split(".")[1] for name in done.stdout.split()} == {
+        "errors", "handle", "lazy", "lookup", "model", "steps", "version"}  # fmt: skip

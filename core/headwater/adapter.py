@@ -13,30 +13,35 @@ An adapter answers three questions, and the rest is here:
 logs what it declares; a `Host` says which run that is and who ends it.
 """
 
-from headwater.connect import connect, default_repository
-from headwater.model.graph import label
-from headwater.model.naming import check_alias, parse_name, quote_partition
-from headwater.model.records import Event, RunRecord, RunState, VersionRecord
-from headwater.model.values import mask, mask_text, to_plain
-from headwater.run import Run, RunSpec, open_run, run_id
-from headwater.settings import configure, current, prefer, tracking
-from headwater.steps.ambient import (
-    RunIdentity,
-    current_identity,
-    default_home,
-    find_run,
-    join,
-    run_as,
-    spec_of,
-    surrounding_run,
-    to_environment,
-)
-from headwater.steps.binding import Call, Host, Hosted, begin, config_of, plain_of, publish_all, state_after
-from headwater.steps.declared import Log, Outputs, Use, read_outputs
-from headwater.steps.decorator import make_step
-from headwater.steps.inspection import Plan, outside_annotations, outside_signature, read_function
-from headwater.steps.scan import find_handles
-from headwater.steps.unrecorded import Unrecorded, lenient
+from typing import TYPE_CHECKING
+
+from headwater.lazy import lend
+
+if TYPE_CHECKING:
+    from headwater.connect import connect, default_repository
+    from headwater.model.graph import label
+    from headwater.model.naming import check_alias, parse_name, quote_partition
+    from headwater.model.records import Event, RunRecord, RunState, VersionRecord
+    from headwater.model.values import mask, mask_text, to_plain
+    from headwater.run import Run, RunSpec, open_run, run_id
+    from headwater.settings import configure, current, prefer, tracking
+    from headwater.steps.ambient import (
+        RunIdentity,
+        current_identity,
+        default_home,
+        find_run,
+        join,
+        run_as,
+        spec_of,
+        surrounding_run,
+        to_environment,
+    )
+    from headwater.steps.binding import Call, Host, Hosted, begin, config_of, plain_of, publish_all, state_after
+    from headwater.steps.declared import Log, Outputs, Use, read_outputs
+    from headwater.steps.decorator import make_step
+    from headwater.steps.inspection import Plan, outside_annotations, outside_signature, read_function
+    from headwater.steps.scan import find_handles
+    from headwater.steps.unrecorded import Unrecorded, lenient
 
 __all__ = [
     "Call",
@@ -90,3 +95,23 @@ __all__ = [
     "to_plain",
     "tracking",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = lend(__name__, {
+        "connect": "connect default_repository",
+        "model.graph": "label",
+        "model.naming": "check_alias parse_name quote_partition",
+        "model.records": "Event RunRecord RunState VersionRecord",
+        "model.values": "mask mask_text to_plain",
+        "run": "Run RunSpec open_run run_id",
+        "settings": "configure current prefer tracking",
+        "steps.ambient":
+            "RunIdentity current_identity default_home find_run join run_as spec_of surrounding_run "
+            "to_environment",
+        "steps.binding": "Call Host Hosted begin config_of plain_of publish_all state_after",
+        "steps.declared": "Log Outputs Use read_outputs",
+        "steps.decorator": "make_step",
+        "steps.inspection": "Plan outside_annotations outside_signature read_function",
+        "steps.scan": "find_handles",
+        "steps.unrecorded": "Unrecorded lenient",
+    })  # fmt: skip

@@ -7,6 +7,7 @@ credentials; it opens again with the connection of the process that reads it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
 from headwater.errors import HeadwaterError, StateError
@@ -22,10 +23,16 @@ if TYPE_CHECKING:
 HANDLE_FORMAT = 1
 
 
+def _connect_first() -> Home:
+    """The roof, which knows how to connect, puts its own way in this one's place as it is loaded."""
+    import_module("headwater.connect")
+    return Hooks.open_home()
+
+
 class Hooks:
     """What higher floors lend to versions: set once, when they are imported."""
 
-    open_home: Callable[[], Home] | None = None
+    open_home: Callable[[], Home] = _connect_first
     """How a handle that arrived from elsewhere finds this process's repository."""
     on_read: Callable[[Any], None] | None = None
     """Told before bytes of a version are read, to notice reads without a use."""
@@ -71,8 +78,7 @@ class Handle:
             StateError: This process is connected to another repository.
         """
         if self._home is None:
-            if Hooks.open_home is None or self._handle is None:
-                raise StateError(what=f"{self!r} has no repository", fix="import headwater and connect")
+            assert self._handle is not None
             home = Hooks.open_home()
             if home.repository_id != self._handle["repository"]:
                 raise StateError(

@@ -33,7 +33,7 @@ def version_schema(cls: type[Handle]) -> Any:
             return value
         if isinstance(value, dict):
             return cls.from_json(value)
-        if isinstance(value, str) and Hooks.open_home is not None:
+        if isinstance(value, str):
             home = Hooks.open_home()
             return cls(find_version(home, value), home)
         raise ValueError("a version is wanted: its name, or a handle")

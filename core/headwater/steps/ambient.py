@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from headwater.errors import InvalidInputError, StateError
+from headwater.errors import InvalidInputError
 from headwater.handle import Hooks
 from headwater.run import Run, RunSpec, current, open_run
 
@@ -132,11 +132,8 @@ def default_home() -> Home:
     """This process's repository.
 
     Raises:
-        StateError: Nothing has said how to open it.
         HeadwaterError: It cannot be opened.
     """
-    if Hooks.open_home is None:
-        raise StateError(what="no repository is connected", fix="import headwater, and set HEADWATER_URL")
     return Hooks.open_home()
 
 

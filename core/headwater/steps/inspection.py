@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
-from headwater.artifact import Artifact
 from headwater.errors import InvalidInputError
 from headwater.steps.declared import NOTHING, Outputs, Use
 from headwater.steps.scan import HANDLE, Wanted
@@ -174,6 +173,8 @@ def _result_types(returned: Any, plan: Plan) -> tuple[Any, ...]:
 
 def _is_value_type(annotation: Any) -> bool:
     """Whether a codec can be chosen by it: a real type, not text, a variable or one of ours that holds no value."""
+    from headwater.artifact import Artifact  # loads what walks and hashes, which reading a function does not need
+
     if annotation in (None, Any, Artifact) or isinstance(annotation, str | TypeVar):
         return False
     return not _mentions_version(annotation)
