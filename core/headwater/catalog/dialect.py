@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from sqlalchemy import Connection, create_engine, event, text
+import sqlalchemy
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from headwater.errors import StateError, StorageError
@@ -23,7 +24,7 @@ from headwater.errors import StateError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import URL, Connection, Engine
 
 NETWORK = frozenset(
     "nfs nfs4 cifs smb3 smbfs 9p afs ceph glusterfs lustre beegfs gpfs fuse.sshfs fuse.s3fs".split()  # noqa: SIM905
@@ -80,6 +81,7 @@ class SQLite:
             poolclass=StaticPool if memory else QueuePool,
             connect_args={"check_same_thread": False, "timeout": 60, "cached_statements": 512},
             hide_parameters=True,
+            future=True,  # as SQLAlchemy 2 does anyway
             **({} if memory else {"pool_size": 4, "max_overflow": -1}),
         )
         event.listen(engine, "connect", _pragmas if memory or not _is_frozen(str(url.database)) else _reading_pragmas)
@@ -120,6 +122,11 @@ class PostgreSQL:
         if find_spec("psycopg") is None:
             raise StateError(
                 what="postgresql:// needs psycopg, which is not installed", fix='pip install "headwater[postgres]"'
+            )
+        if sqlalchemy.__version__ < "2":
+            raise StateError(
+                what=f"a catalog in PostgreSQL needs SQLAlchemy 2, this is {sqlalchemy.__version__}",
+                fix="connect to a Headwater server, or upgrade what holds it back (Airflow 3.0 does, 3.1 does not)",
             )
         return create_engine(
             url.set(drivername="postgresql+psycopg"),

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from headwater.catalog.dialect import Dialect, PostgreSQL, SQLite, refuse_network
@@ -37,7 +37,7 @@ from headwater.model.digest import Digest
 from headwater.model.keys import format_ulid
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine, TextClause
 
 T = TypeVar("T")
 Row: TypeAlias = Any

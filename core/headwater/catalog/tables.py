@@ -13,7 +13,6 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
-    Double,
     ForeignKey,
     Index,
     Integer,
@@ -26,6 +25,11 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql
+
+try:
+    from sqlalchemy import Double
+except ImportError:  # SQLAlchemy 1.4, beside Airflow 3.0, where the catalog is SQLite's
+    from headwater.catalog.older import Double  # type: ignore[assignment]
 
 SCHEMA = "0002"
 """The newest migration; what `create` makes."""

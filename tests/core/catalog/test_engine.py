@@ -208,6 +208,13 @@ def test_no_password_is_ever_shown(capfd):
     assert failed.value.retryable
 
 
+def test_an_old_sqlalchemy_keeps_its_catalog_in_sqlite_and_says_so(monkeypatch):
+    """1.4 comes with Airflow 3.0: its conformance suite runs on it."""
+    monkeypatch.setattr("sqlalchemy.__version__", "1.4.54")
+    with pytest.raises(StateError, match=r"needs SQLAlchemy 2, this is 1\.4\.54.*connect to a Headwater server"):
+        Database("postgresql://ann@127.0.0.1:1/db").read(lambda tx: tx.value("SELECT 1"))
+
+
 def test_values_are_not_repeated_in_errors(tmp_path):
     catalog, value = create(f"sqlite:///{tmp_path}/a.sqlite"), "sek" + "ret"
     with pytest.raises(HeadwaterError) as failed:
