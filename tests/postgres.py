@@ -32,10 +32,16 @@ def binary(name: str) -> str | None:
 
 
 class Cluster:
-    """A running server; `url(database)` reaches it."""
+    """A running server; `url(database)` reaches it.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: An empty one; gone at the end.
+        port: Listen there on the loopback interface too.
+        of: Become the stand-by of this server: a copy that follows it, byte by byte.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None, of: Cluster | None = None) -> None:
+        self.folder, self.port = folder, port
         self._owner = os.getpid()
         self._process: subprocess.Popen[bytes] | None = None
         data = folder / "data"
@@ -44,7 +50,12 @@ class Cluster:
             entry = pwd.getpwnam(user)
             os.chown(folder, entry.pw_uid, entry.pw_gid)
         self._user = user
-        self._run(str(binary("initdb")), "-D", str(data), "-U", "headwater", "-A", "trust", "-E", "UTF8", "--no-sync")
+        make = (
+            ["initdb", "-A", "trust", "-E", "UTF8"]
+            if of is None
+            else ["pg_basebackup", *of._socket, "-R", "-c", "fast"]
+        )
+        self._run(str(binary(make[0])), *make[1:], "-D", str(data), "-U", "headwater", "--no-sync")
         self.start()
         atexit.register(self.stop)
 
@@ -52,20 +63,23 @@ class Cluster:
         """Start (again) and wait until it answers."""
         data = self.folder / "data"
         command = [
-            str(binary("postgres")), "-D", str(data), "-k", str(self.folder), "-h", "", "-c", f"fsync={fsync}",
+            str(binary("postgres")), "-D", str(data), "-k", str(self.folder), "-c", f"fsync={fsync}",
+            *(["-h", ""] if self.port is None else ["-h", "127.0.0.1", "-p", str(self.port)]),
             "-c", "max_connections=200", "-c", "log_min_messages=fatal", "-c", "deadlock_timeout=200ms",
         ]  # fmt: skip
         log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(self._as_user(command), stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            ready = subprocess.run(
-                [str(binary("pg_isready")), "-h", str(self.folder), "-q"], capture_output=True, check=False
-            )
+            ready = subprocess.run([str(binary("pg_isready")), *self._socket, "-q"], capture_output=True, check=False)
             if ready.returncode == 0:
                 return
             time.sleep(0.05)
         raise RuntimeError("PostgreSQL did not start:\n" + (self.folder / "log").read_text()[-2000:])
+
+    def promote(self) -> None:
+        """Make a stand-by the server that takes writes."""
+        self._run(str(binary("pg_ctl")), "promote", "-D", str(self.folder / "data"))
 
     def kill(self) -> None:
         """Immediate shutdown, as a crash: no session is told anything."""
@@ -82,16 +96,20 @@ class Cluster:
 
     def url(self, database: str = "postgres") -> str:
         """A URL of `database` on this server."""
-        return f"postgresql://headwater@/{database}?host={self.folder}"
+        return f"postgresql://headwater@/{database}?host={self.folder}" + (f"&port={self.port}" if self.port else "")
 
     def new_database(self) -> str:
         """The URL of a new, empty database."""
         name = f"t{os.getpid()}_{next(_numbers)}"
         self._run(
-            str(binary("psql")), "-h", str(self.folder), "-U", "headwater", "-d", "postgres", "-qc",
+            str(binary("psql")), *self._socket, "-U", "headwater", "-d", "postgres", "-qc",
             f'CREATE DATABASE "{name}"',
         )  # fmt: skip
         return self.url(name)
+
+    @property
+    def _socket(self) -> list[str]:
+        return ["-h", str(self.folder), "-p", str(self.port or 5432)]
 
     def _as_user(self, command: list[str]) -> list[str]:
         if os.geteuid() != 0:
