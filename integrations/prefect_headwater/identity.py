@@ -92,12 +92,11 @@ def of_task_run(task: Task[..., Any], task_run: TaskRun, config: Mapping[str, An
 def of_flow_run(flow: Flow[..., Any], flow_run: FlowRun, attempt: int | None = None) -> RunIdentity:
     """The identity of an attempt of a flow run; by default the one it is at."""
     settings()
-    attempt = attempt or attempt_of(flow_run)
     return RunIdentity(
         key=flow_key(flow_run.id),
-        attempt=attempt,
+        attempt=attempt or attempt_of(flow_run),
         group=str(flow_run.id),
-        parent=_parent_of_flow(flow_run, attempt),
+        parent=_parent_of_flow(flow_run),
         config=flow_run.parameters,
         links=_links("flow-run", flow_run.id),
         name=flow.name,
@@ -130,18 +129,24 @@ def known_flow_run(flow_run_id: str, attempt: int) -> str | None:
     return _flow_runs[asked]
 
 
-def _parent_of_flow(flow_run: FlowRun, attempt: int) -> str | None:
-    """Of a sub-flow: the task or flow that called it, whose context Prefect's hooks see at the first attempt."""
+def _parent_of_flow(flow_run: FlowRun) -> str | None:
+    """Of a sub-flow: the step or flow that called it."""
     around = surrounding_run()
     if around is not None:
         return around.id
     outer = FlowRunContext.get()
+    while outer is not None and outer.flow_run is not None and outer.flow_run.id == flow_run.id:
+        outer = _around(outer)
     if outer is None or outer.flow_run is None:
         return None
-    if outer.flow_run.id == flow_run.id:
-        first = known_flow_run(str(flow_run.id), 1) if attempt > 1 else None
-        return default_repository().run(first).parent if first else None
     return known_flow_run(str(outer.flow_run.id), attempt_of(outer.flow_run))
+
+
+def _around(context: FlowRunContext) -> FlowRunContext | None:
+    """The context there was before this one: hooks see the caller's at first, bodies and retries their own."""
+    token = context._token  # noqa: SLF001 - as Prefect's transactions find their parents
+    before = None if token is None else token.old_value
+    return before if isinstance(before, FlowRunContext) else None
 
 
 def _links(kind: str, prefect_id: Any) -> dict[str, str]:

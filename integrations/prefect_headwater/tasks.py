@@ -25,6 +25,7 @@ from headwater.adapter import (
     state_after,
 )
 from prefect_headwater import assets, endings, together
+from prefect_headwater.caching import seeing_names
 from prefect_headwater.identity import of_task_run
 
 P = ParamSpec("P")
@@ -58,6 +59,7 @@ class StepTask(Task[P, R]):
         super().__init__(make_step(fn, read_outputs(log), project, host), **options)
         user = fn.__func__ if isinstance(fn, classmethod | staticmethod) else fn
         self.task_key = Task(fn=user).task_key  # of the wrapper it would be the same for all steps of one name
+        self.cache_policy = seeing_names(self.cache_policy, self.__dict__["__headwater_step__"])
         self.asset = asset
         self.sent: together.Sent | None = None
         endings.add_hook(self.on_completion_hooks, endings.task_ended)
@@ -77,6 +79,7 @@ class StepTask(Task[P, R]):
             outputs = plan.outputs if log is _SAME else read_outputs(log)
             new.fn = make_step(plan.fn, outputs, plan.project if project is _SAME else project, host)
             new.__dict__["__headwater_step__"] = new.fn.__headwater_step__  # type: ignore[attr-defined]
+        new.cache_policy = seeing_names(new.cache_policy, plan)
         for hooks in ("on_completion_hooks", "on_failure_hooks"):
             setattr(new, hooks, list(getattr(new, hooks)))
             endings.add_hook(getattr(new, hooks), endings.task_ended)
