@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from headwater.artifact import Artifact
-from headwater.codecs.registry import decode, encode
+from headwater.codecs.registry import decode, decode_in_memory, encode, reads_in_memory
 from headwater.download import shared_tree
+from headwater.download.memory import files_in_memory
 from headwater.errors import InvalidInputError
 from headwater.handle import Handle
 from headwater.model.digest import Digest
@@ -79,11 +80,15 @@ def _named(artifact: Artifact, naming: Naming) -> Artifact:
 
 
 def load_value(version: Handle, as_: Any, *, allow_pickle: bool) -> Any:
-    """The value that a version holds, from the shared read-only tree of its files.
+    """The value that a version holds: from its files in memory where that will do, else from their shared tree.
 
     Raises:
         InvalidInputError: The codec is unknown here, cannot give `as_`, or unpickles and that was not allowed.
         StateError, FormatError: As `codecs.registry.decode`.
     """
-    folder = shared_tree(version.reading(), Digest.parse(version.digest))
-    return decode(version.record.codec, folder, as_, allow_pickle=allow_pickle)
+    home, root, record = version.reading(), Digest.parse(version.digest), version.record
+    if record.codec is not None and reads_in_memory(record.codec, record.stored_size, as_):
+        files = files_in_memory(home, root)
+        if files is not None:
+            return decode_in_memory(record.codec, files, as_, allow_pickle=allow_pickle)
+    return decode(record.codec, shared_tree(home, root), as_, allow_pickle=allow_pickle)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from headwater.codecs.libraries import load_library
-from headwater.codecs.parquet import no_parquet, read_parquet
+from headwater.codecs.parquet import Source, no_parquet, read_parquet
 from headwater.errors import InvalidInputError
 
 KINDS = ("pyarrow.Table", "pyarrow.RecordBatch", "pyarrow.RecordBatchReader", "pyarrow.Array", "pyarrow.ChunkedArray")
@@ -37,14 +36,14 @@ def to_arrow(value: Any) -> tuple[Any, dict[str, Any]]:
         raise no_parquet(problem) from problem
 
 
-def load(folder: Path, options: dict[str, Any], kind: str) -> Any:
+def load(file: Source, options: dict[str, Any], kind: str) -> Any:
     """The Parquet file as `kind`.
 
     Raises:
         InvalidInputError: One column is wanted, and there are more.
     """
     pyarrow = load_library("pyarrow")
-    table = read_parquet(folder)
+    table = read_parquet(file)
     if kind == KINDS[0]:
         return table
     if kind == KINDS[2]:

@@ -6,14 +6,19 @@ straight to the artifact; loading gives the path in the shared tree, read-only.
 
 from __future__ import annotations
 
+import io
 import pathlib
 import shutil
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from headwater.codecs.annotations import candidates, shown
 from headwater.errors import InvalidInputError
+
+Files: TypeAlias = Mapping[str, io.BytesIO]
+"""Path in the version → the file, in memory."""
 
 
 class PathCodec:
@@ -72,8 +77,43 @@ def as_file(folder: Path, name: str | None, wanted: tuple[type, ...]) -> tuple[A
     file = folder / name if name else only_file(folder)
     if issubclass(kind, pathlib.PurePath):
         return (file,)
-    data = file.read_bytes()
-    return (decode_text(data, file.name) if issubclass(kind, str) else kind(data),)
+    return as_data(io.BytesIO(file.read_bytes()), file.name, (kind,))
+
+
+def as_data(file: io.BytesIO, name: str, wanted: tuple[type, ...]) -> tuple[Any] | None:
+    """As `as_file`, of a file in memory; None if neither `bytes` nor `bytearray` nor `str` is wanted.
+
+    Raises:
+        InvalidInputError: It is no UTF-8 text.
+    """
+    kind = next((k for k in wanted if issubclass(k, (bytes, str, bytearray))), None)
+    if kind is None:
+        return None
+    data = file.getvalue()  # shares the file's memory
+    return (data if kind is bytes else decode_text(data, name) if issubclass(kind, str) else kind(data),)
+
+
+def wants_path(as_: Any) -> bool:
+    """Whether a path may be asked for, so that the files must be in a folder."""
+    return any(issubclass(kind, pathlib.PurePath) for kind in candidates(as_))
+
+
+def in_memory(folder: Path) -> Files:
+    """The files of a folder, read."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): io.BytesIO(path.read_bytes()) for path in paths}
+
+
+def only(files: Files, pattern: str = "*", *, preferred: str = "") -> tuple[str, io.BytesIO]:
+    """The file called `preferred`, else the single one that matches, with its path.
+
+    Raises:
+        InvalidInputError: None, or several; names a few.
+    """
+    found = [preferred] if preferred in files else sorted(name for name in files if fnmatchcase(name, pattern))
+    if len(found) != 1:
+        raise _not_one(found, pattern)
+    return found[0], files[found[0]]
 
 
 def only_file(folder: Path, pattern: str = "*") -> Path:
@@ -85,9 +125,13 @@ def only_file(folder: Path, pattern: str = "*") -> Path:
     found = sorted(path for path in folder.rglob(pattern) if path.is_file())
     if len(found) == 1:
         return found[0]
-    names = ", ".join(path.relative_to(folder).as_posix() for path in found[:3])
-    raise InvalidInputError(
-        what=f"the version holds {len(found)} files like {pattern}" + (f" ({names}, …)" if found else ""),
+    raise _not_one([path.relative_to(folder).as_posix() for path in found], pattern)
+
+
+def _not_one(names: list[str], pattern: str) -> InvalidInputError:
+    return InvalidInputError(
+        what=f"the version holds {len(names)} files like {pattern}"
+        + (f" ({', '.join(names[:3])}, …)" if names else ""),
         fix="load it as_=Path and read the files you want",
     )
 

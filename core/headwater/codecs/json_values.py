@@ -16,7 +16,7 @@ import msgspec
 from headwater.codecs import json_language
 from headwater.codecs.annotations import candidates, library, shown, type_path, unwrap
 from headwater.codecs.fields import build, import_type, is_record, rebuild
-from headwater.codecs.files import as_file, only_file
+from headwater.codecs.files import Files, as_data, as_file, in_memory, only, wants_path
 from headwater.errors import InvalidInputError, StateError
 
 FILE = "value.json"
@@ -43,12 +43,20 @@ class JsonCodec:
         return {}
 
     def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
-        if raw := _raw(folder, as_):
+        return _path(folder, as_) or self.decode(in_memory(folder), options, as_)
+
+    def in_memory(self, size: int, options: Mapping[str, Any], as_: Any) -> bool:
+        """Whether `decode` can give that."""
+        return not wants_path(as_)
+
+    def decode(self, files: Files, options: Mapping[str, Any], as_: Any) -> Any:
+        """The value, from files in memory."""
+        if raw := _raw(files, as_):
             return raw[0]
-        file = folder / FILE if (folder / FILE).is_file() else only_file(folder, "*.json")
+        name, file = only(files, "*.json", preferred=FILE)
         if not candidates(as_):
-            return json_language.loads(file.read_bytes(), file.name, build)
-        return convert(json_language.loads(file.read_bytes(), file.name, json_language.plain), as_)
+            return json_language.loads(file.getvalue(), name, build)
+        return convert(json_language.loads(file.getvalue(), name, json_language.plain), as_)
 
 
 class RecordCodec:
@@ -76,21 +84,29 @@ class RecordCodec:
         return options
 
     def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
-        if raw := _raw(folder, as_):
+        return _path(folder, as_) or self.decode(in_memory(folder), options, as_)
+
+    def in_memory(self, size: int, options: Mapping[str, Any], as_: Any) -> bool:
+        """Whether `decode` can give that."""
+        return not wants_path(as_)
+
+    def decode(self, files: Files, options: Mapping[str, Any], as_: Any) -> Any:
+        """The value, from files in memory."""
+        if raw := _raw(files, as_):
             return raw[0]
-        file, wanted = only_file(folder, "*.json"), candidates(as_)
-        data = file.read_bytes()
+        (name, file), wanted = only(files, "*.json"), candidates(as_)
+        data = file.getvalue()
         recorded = str(options.get("type", ""))
         same = next((kind for kind in wanted if type_path(kind) == recorded), None)
         if same is None and wanted:
-            return convert(json_language.loads(data, file.name, json_language.plain), as_)
+            return convert(json_language.loads(data, name, json_language.plain), as_)
         try:
             kind = same or import_type(recorded)
-            return rebuild(kind, json_language.loads(data, file.name, build))
+            return rebuild(kind, json_language.loads(data, name, build))
         except StateError:  # the class is at hand, but one nested in it is not
             if same is None:
                 raise
-            return convert(json_language.loads(data, file.name, json_language.plain), as_)
+            return convert(json_language.loads(data, name, json_language.plain), as_)
 
 
 def convert(value: Any, as_: Any) -> Any:
@@ -116,11 +132,21 @@ def convert(value: Any, as_: Any) -> Any:
         ) from None
 
 
-def _raw(folder: Path, as_: Any) -> tuple[Any] | None:
-    """The file itself, where `Path` or `bytes` is all that is asked for."""
+def _path(folder: Path, as_: Any) -> Path | None:
+    """The file's path, where it is what is asked for."""
     wanted = candidates(as_)
-    raw = bool(wanted) and all(issubclass(kind, (Path, bytes)) for kind in wanted)
-    return as_file(folder, None, wanted) if raw else None
+    found = as_file(folder, None, wanted[:1]) if _is_raw(wanted) and issubclass(wanted[0], Path) else None
+    return found[0] if found else None
+
+
+def _raw(files: Files, as_: Any) -> tuple[Any] | None:
+    """The file's bytes, where they are what is asked for."""
+    wanted = candidates(as_)
+    return as_data(only(files)[1], "", wanted) if _is_raw(wanted) else None
+
+
+def _is_raw(wanted: tuple[type, ...]) -> bool:
+    return bool(wanted) and all(issubclass(kind, (Path, bytes)) for kind in wanted)
 
 
 def _file_for(path: str) -> str:

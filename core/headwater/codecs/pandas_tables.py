@@ -6,11 +6,10 @@ they held only text, the name of a series, and the range or the frequency of an 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from headwater.codecs.libraries import load_library
-from headwater.codecs.parquet import no_parquet, read_parquet
+from headwater.codecs.parquet import Source, no_parquet, read_parquet
 from headwater.errors import InvalidInputError
 
 KINDS = ("pandas.DataFrame", "pandas.Series", "pandas.Index")
@@ -37,14 +36,14 @@ def to_arrow(value: Any) -> tuple[Any, dict[str, Any]]:
     return table, options | _details(frame)
 
 
-def load(folder: Path, options: dict[str, Any], kind: str) -> Any:
+def load(file: Source, options: dict[str, Any], kind: str) -> Any:
     """The Parquet file as `kind`.
 
     Raises:
         InvalidInputError: A series is wanted, and there are more columns.
     """
     load_library("pandas")
-    frame = read_parquet(folder).to_pandas()
+    frame = read_parquet(file).to_pandas()
     _restore(frame, options)
     if kind == KINDS[0]:
         return frame

@@ -9,13 +9,16 @@ from the rows, not from how the table was put together.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from headwater.codecs.files import only_file
 from headwater.codecs.libraries import load_library
 from headwater.errors import FormatError, InvalidInputError
 
+Source: TypeAlias = Path | io.BytesIO
+"""A Parquet file, in a folder or in memory."""
 ROW_GROUP = 1 << 20
 """Rows of one row group."""
 _FIRST_WITH_CDC = 21
@@ -64,15 +67,21 @@ def parquet_file(folder: Path) -> Path:
     return only_file(folder, "*.parquet")
 
 
-def read_parquet(folder: Path) -> Any:
+def read_parquet(file: Source) -> Any:
     """The Arrow table again, with the schema it had.
 
     Raises:
         FormatError: The file is damaged.
     """
     pyarrow, parquet = load_library("pyarrow"), load_library("pyarrow.parquet")
-    file = parquet_file(folder)
+    source = file if isinstance(file, Path) else pyarrow.BufferReader(file.getvalue())
     try:
-        return parquet.read_table(file, partitioning=None)
+        return parquet.read_table(source, partitioning=None)
     except (pyarrow.ArrowException, OSError) as problem:
-        raise FormatError(what=f"the file is no readable Parquet: {problem}", where=file.name) from problem
+        raise damaged(problem, file) from problem
+
+
+def damaged(problem: Exception, file: Source) -> FormatError:
+    """The error for a file that Parquet's readers refuse."""
+    where = {"where": file.name} if isinstance(file, Path) else {}
+    return FormatError(what=f"the file is no readable Parquet: {problem}", **where)

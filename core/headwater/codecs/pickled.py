@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.codecs.annotations import candidates
-from headwater.codecs.files import as_file, cannot_load
+from headwater.codecs.files import Files, as_data, as_file, cannot_load, in_memory, only, wants_path
 from headwater.errors import InvalidInputError
 
 PROTOCOL = 5
@@ -53,13 +53,25 @@ class PickleCodec:
         return options
 
     def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
-        wanted = candidates(as_)
-        if any(kind is bytes or issubclass(kind, Path) for kind in wanted) and (
-            found := as_file(folder, self.file, wanted)
-        ):
+        if wants_path(as_) and (found := as_file(folder, self.file, candidates(as_))):
+            return found[0]
+        return self.decode(in_memory(folder), options, as_)
+
+    def in_memory(self, size: int, options: Mapping[str, Any], as_: Any) -> bool:
+        """Whether `decode` can give that."""
+        return not wants_path(as_)
+
+    def decode(self, files: Files, options: Mapping[str, Any], as_: Any) -> Any:
+        """The value, from files in memory.
+
+        Raises:
+            InvalidInputError: Pickle was not asked for, or the value is something else.
+        """
+        wanted, (name, file) = candidates(as_), only(files, preferred=self.file)
+        if bytes in wanted and (found := as_data(file, name, wanted)):
             return found[0]
         self._check("this version holds a pickle, which runs code when it is read")
-        value = pickle.loads((folder / self.file).read_bytes())
+        value = pickle.loads(file.getbuffer())
         if wanted and not isinstance(value, wanted):
             raise cannot_load(self.name, as_, type(value).__qualname__)
         return value

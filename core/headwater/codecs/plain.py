@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.codecs.annotations import candidates
-from headwater.codecs.files import as_file, cannot_load
+from headwater.codecs.files import Files, as_data, as_file, cannot_load, in_memory, only, wants_path
 from headwater.errors import InvalidInputError
 
 
@@ -30,11 +30,21 @@ class BytesCodec:
         return {"kind": "bytearray"} if isinstance(value, bytearray) else {}
 
     def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
-        written: type = bytearray if options.get("kind") == "bytearray" else bytes
-        wanted = candidates(as_) or (written,)
+        if wants_path(as_) and (found := as_file(folder, self.file, candidates(as_))):
+            return found[0]
+        return self.decode(in_memory(folder), options, as_)
+
+    def in_memory(self, size: int, options: Mapping[str, Any], as_: Any) -> bool:
+        """Whether `decode` can give that."""
+        return not wants_path(as_)
+
+    def decode(self, files: Files, options: Mapping[str, Any], as_: Any) -> Any:
+        """The value, from files in memory."""
+        wanted = candidates(as_) or (bytearray if options.get("kind") == "bytearray" else bytes,)
+        name, file = only(files, preferred=self.file)
         if memoryview in wanted:
-            return memoryview((folder / self.file).read_bytes())
-        if found := as_file(folder, self.file, wanted):
+            return memoryview(file.getvalue())
+        if found := as_data(file, name, wanted):
             return found[0]
         raise cannot_load(self.name, as_, "bytes, bytearray, memoryview, str, Path")
 
@@ -68,6 +78,17 @@ class TextCodec:
         return options
 
     def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
-        if found := as_file(folder, self.file, candidates(as_) or (str,)):
+        if wants_path(as_) and (found := as_file(folder, self.file, candidates(as_))):
+            return found[0]
+        return self.decode(in_memory(folder), options, as_)
+
+    def in_memory(self, size: int, options: Mapping[str, Any], as_: Any) -> bool:
+        """Whether `decode` can give that."""
+        return not wants_path(as_)
+
+    def decode(self, files: Files, options: Mapping[str, Any], as_: Any) -> Any:
+        """The value, from files in memory."""
+        name, file = only(files, preferred=self.file)
+        if found := as_data(file, name, candidates(as_) or (str,)):
             return found[0]
         raise cannot_load(self.name, as_, "str, bytes, Path")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from headwater.codecs.libraries import load_library
-from headwater.codecs.parquet import no_parquet, parquet_file
-from headwater.errors import FormatError, InvalidInputError
+from headwater.codecs.parquet import Source, damaged, no_parquet
+from headwater.errors import InvalidInputError
 
 KINDS = ("polars.DataFrame", "polars.LazyFrame", "polars.Series")
 DEFAULT = "polars.DataFrame"
@@ -36,20 +35,19 @@ def to_arrow(value: Any) -> tuple[Any, dict[str, Any]]:
         raise no_parquet(problem) from problem
 
 
-def load(folder: Path, options: dict[str, Any], kind: str) -> Any:
+def load(file: Source, options: dict[str, Any], kind: str) -> Any:
     """The Parquet file as `kind`; a column of a pandas index comes as an ordinary one.
 
     Raises:
         InvalidInputError: A series is wanted, and there are more columns.
     """
     polars = load_library("polars")
-    file = parquet_file(folder)
     if kind == KINDS[1]:
         return polars.scan_parquet(file)
     try:
         frame = polars.read_parquet(file, hive_partitioning=False)
     except (polars.exceptions.PolarsError, OSError) as problem:
-        raise FormatError(what=f"the file is no readable Parquet: {problem}", where=file.name) from problem
+        raise damaged(problem, file) from problem
     if kind == KINDS[0]:
         return frame
     if frame.width != 1:

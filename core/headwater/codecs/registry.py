@@ -7,6 +7,8 @@ protocol), then pickle for those who asked.
 A codec may offer, besides the protocol:
 
     encode(value) -> (files, options)     for small values: no temporary folder is needed
+    decode(files, options, as_) -> value  the same on the way back, from `codecs.files.Files`; with
+    in_memory(size, options, as_) -> bool whether `decode` can give that of so many bytes, at less cost than `read`
     in_place(value) -> (path, options)    the files are there already: add them as they are
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from headwater.codecs.annotations import candidates, library, shown
+from headwater.codecs.files import Files
 from headwater.errors import InvalidInputError
 from headwater.ports import Codec
 
@@ -91,9 +94,29 @@ def decode(record: Mapping[str, Any] | None, folder: Path, as_: Any = None, *, a
         FormatError: The files are not what the codec wrote.
     """
     if record is not None:
-        codec = find_by_name(str(record.get("name")), allow_pickle=allow_pickle)
+        codec = _recorded(record, allow_pickle=allow_pickle)
         return codec.read(folder, dict(record.get("options") or {}), as_)
     return find_for_type(as_ if candidates(as_) else Path).read(folder, {}, as_)
+
+
+def reads_in_memory(record: Mapping[str, Any], size: int, as_: Any = None) -> bool:
+    """Whether `decode_in_memory` can give the value of a version as `as_`, so that no folder is needed.
+
+    Raises:
+        InvalidInputError: No such codec.
+    """
+    asks = getattr(_recorded(record, allow_pickle=False), "in_memory", None)
+    return asks is not None and bool(asks(size, dict(record.get("options") or {}), as_))
+
+
+def decode_in_memory(record: Mapping[str, Any], files: Files, as_: Any = None, *, allow_pickle: bool = False) -> Any:
+    """As `decode`, from files in memory."""
+    codec: Any = _recorded(record, allow_pickle=allow_pickle)
+    return codec.decode(files, dict(record.get("options") or {}), as_)
+
+
+def _recorded(record: Mapping[str, Any], *, allow_pickle: bool) -> Codec:
+    return find_by_name(str(record.get("name")), allow_pickle=allow_pickle)
 
 
 def find_for_value(value: Any, declared_type: Any = None, *, allow_pickle: bool = False) -> Codec:

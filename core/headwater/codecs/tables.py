@@ -16,10 +16,12 @@ from typing import Any
 
 from headwater.codecs import arrow_tables, pandas_tables, polars_tables
 from headwater.codecs.annotations import candidates, library
-from headwater.codecs.files import as_file, cannot_load
-from headwater.codecs.parquet import parquet_file, read_parquet, write_parquet
+from headwater.codecs.files import Files, as_data, as_file, cannot_load, only, wants_path
+from headwater.codecs.parquet import Source, parquet_file, read_parquet, write_parquet
 
 _LIBRARIES: dict[str, ModuleType] = {"pandas": pandas_tables, "polars": polars_tables, "pyarrow": arrow_tables}
+IN_MEMORY = 16 << 20
+"""Bytes of the largest Parquet file that is read into memory before it is read as a table."""
 _OFFERED = "pandas, polars or pyarrow tables, dict (columns), list (rows), bytes, Path"
 
 
@@ -46,21 +48,39 @@ class TableCodec:
         return dict(options)
 
     def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
+        file = parquet_file(folder)
+        if found := self._load(file, options, as_) or as_file(
+            folder, file.relative_to(folder).as_posix(), candidates(as_)
+        ):
+            return found[0]
+        raise cannot_load(self.name, as_, _OFFERED)
+
+    def in_memory(self, size: int, options: Mapping[str, Any], as_: Any) -> bool:
+        """Whether `decode` can give that, at less cost: a LazyFrame scans a file, and a large file is better mapped."""
+        kinds = {kind.__name__ for kind in candidates(as_)} or {str(options.get("kind")).rpartition(".")[2]}
+        return size <= IN_MEMORY and "LazyFrame" not in kinds and not wants_path(as_)
+
+    def decode(self, files: Files, options: Mapping[str, Any], as_: Any) -> Any:
+        """The table, from a file in memory."""
+        name, file = only(files, "*.parquet")
+        if found := self._load(file, options, as_) or as_data(file, name, candidates(as_)):
+            return found[0]
+        raise cannot_load(self.name, as_, _OFFERED)
+
+    def _load(self, file: Source, options: Mapping[str, Any], as_: Any) -> tuple[Any] | None:
+        """The table as it was, or as the table, dict or list that is wanted; None if something else is."""
         wanted = candidates(as_)
         if not wanted:
-            return self._tables.load(folder, options, str(options.get("kind", self._tables.DEFAULT)))
+            return (self._tables.load(file, options, str(options.get("kind", self._tables.DEFAULT))),)
         for kind in wanted:
             tables = _LIBRARIES.get(library(kind))
             if tables is not None and (named := kind_of(kind, library(kind))) in tables.KINDS:
                 same = any(kind_of(one, library(one)) == options.get("kind") for one in wanted)
-                return tables.load(folder, options, str(options["kind"]) if same and tables is self._tables else named)
+                kept = str(options["kind"]) if same and tables is self._tables else named
+                return (tables.load(file, options, kept),)
         if dict in wanted:
-            return read_parquet(folder).to_pydict()
-        if list in wanted:
-            return read_parquet(folder).to_pylist()
-        if found := as_file(folder, parquet_file(folder).relative_to(folder).as_posix(), wanted):
-            return found[0]
-        raise cannot_load(self.name, as_, _OFFERED)
+            return (read_parquet(file).to_pydict(),)
+        return (read_parquet(file).to_pylist(),) if list in wanted else None
 
 
 def kind_of(kind: type, root: str) -> str:
