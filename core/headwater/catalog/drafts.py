@@ -18,6 +18,13 @@ _SELECT = (
 )
 
 
+_AWAITED = (
+    "EXISTS (SELECT 1 FROM joins j JOIN runs r ON r.grp = j.grp WHERE r.state = 'running' AND r.lease_until >= :now"
+    " AND (j.version = v.id OR EXISTS (SELECT 1 FROM join_parts p WHERE p.joint = j.id AND p.version = v.id)))"
+)
+"""A joint draft, or a part of one, whose group has a run at work that may yet hand in its part."""
+
+
 def discard_drafts_of(tx: Tx, run: int, actor: str) -> None:
     """Discard the open drafts that a run created."""
     rows = tx.rows(f"{_SELECT} WHERE v.run = :run AND v.state = 'draft' ORDER BY v.id{_lock(tx)}", run=run)
@@ -27,7 +34,9 @@ def discard_drafts_of(tx: Tx, run: int, actor: str) -> None:
 def discard_expired(tx: Tx, actor: str) -> int:
     """Discard up to 500 drafts past their time to live; how many."""
     rows = tx.rows(
-        f"{_SELECT} WHERE v.state = 'draft' AND v.expires_at < :now ORDER BY v.id LIMIT 500{_lock(tx)}", now=tx.now
+        f"{_SELECT} WHERE v.state = 'draft' AND v.expires_at < :now AND NOT {_AWAITED} ORDER BY v.id"
+        f" LIMIT 500{_lock(tx)}",
+        now=tx.now,
     )
     _discard(tx, rows, actor, "its time to live passed")
     return len(rows)

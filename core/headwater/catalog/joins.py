@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from headwater.model.records import Publication, Published
 
 TTL = 86_400 * SECOND
-"""How long a joint draft and its parts outlive the last writer that joined or handed in."""
+"""How long a joint draft and its parts outlive the last writer that joined or handed in; longer while a run of the
+group is running."""
 
 _JOINT = (
     "SELECT j.id, j.artifact, j.expected, j.revision, v.id AS version, v.uid, v.state, v.became, a.project, a.name"
