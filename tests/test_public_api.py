@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import pickle
 import subprocess
 import sys
 from importlib import import_module
@@ -112,6 +113,11 @@ def test_what_type_checkers_read_is_what_loads_when_it_is_touched(module: Module
     assert sorted(homes) == sorted(module.__all__)
     for name, home in homes.items():
         assert getattr(module, name) is getattr(import_module(str(home)), name)
+
+
+@pytest.mark.parametrize("module", [hw, adapter])
+def test_the_module_travels_by_name_in_a_function_that_holds_it(module: ModuleType) -> None:
+    assert pickle.loads(pickle.dumps(module)) is module
 
 
 DECLARES = """

@@ -45,5 +45,9 @@ class Front(ModuleType):
         if not (isinstance(value, ModuleType) and name in self.__dict__["__lent__"]):
             super().__setattr__(name, value)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name, as cloudpickle takes plain modules: a function sent to another process may hold `hw`."""
+        return import_module, (self.__name__,)
+
     def __dir__(self) -> list[str]:
         return sorted({*self.__dict__["__lent__"], *(name for name in self.__dict__ if name.startswith("__"))})
