@@ -136,8 +136,7 @@ def test_a_damaged_chunk_list_keeps_what_it_may_name(repo, clock, wrong):
     if wrong == "flipped":
         damage(repo, list_name)
     else:
-        with repo.home.catalog.database._connections().connect() as connection:
-            connection.exec_driver_sql("DELETE FROM blobs WHERE name = ?", (list_name,))
+        repo.home.catalog.database.write(lambda tx: tx.run("DELETE FROM blobs WHERE name = :name", name=list_name))
     done = passes(faulted(repo, None)[0], clock)
     assert done[0].compacted.damaged and done[0].compacted.packs == PACKS
     assert len(files_of(faulted(repo, None)[0].version_by_id(sparse[0].id))) == KEPT

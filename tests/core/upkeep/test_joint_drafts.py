@@ -1,4 +1,4 @@
-"""Versions that several writers make together, and whose writers never come: they go, but not under somebody's hands."""
+"""Versions that several writers make together, whose writers never come: they go, but not under somebody's hands."""
 
 from __future__ import annotations
 
@@ -57,13 +57,8 @@ def test_while_a_writer_of_the_group_is_at_work_what_the_others_handed_in_stays(
     for seed in (1, 2):
         with writer(repo, f"w{seed}") as run:
             hand_in(repo, run, seed)
-    for _ in range(30):  # two days and a half of work
-        repo.home.leases.close()
-        clock.forward(seconds=100)
-        renew(repo, slow)
-        clock.forward(seconds=0.1)
-    clock.now += 2 * 86_400 * 1_000_000
-    repo.home.catalog.runs.renew({slow.id: repo.home.catalog.runs.get(slow.id).fence})
+    idle(repo, clock, 48)
+    renew(repo, slow)  # as its heartbeat has all the time
     assert collect(repo.home).discarded_drafts == 0
     part.add_bytes(noise(3), "3")
     assert part.finish().number == 0
