@@ -15,7 +15,7 @@ from headwater.errors import HeadwaterError, StorageError, from_json
 
 FACTS = {"what": "the disk is full", "where": "/data/x", "fix": "make room", "name": "p/a:v1", "id": "r1",
          "path": "a/b", "uri": "s3://b/k", "digest": "blake3:00", "expected": "x", "actual": "y", "pinned": "1",
-         "found": "2"}  # fmt: skip
+         "found": "2", "close": ["a/c"]}  # fmt: skip
 EXIT_CODES = {
     errors.InvalidInputError: 2, errors.NotFoundError: 3, errors.ConflictError: 4, errors.StateError: 4,
     errors.AccessError: 5, errors.StorageError: 6, errors.IntegrityError: 7,
@@ -83,6 +83,8 @@ def test_an_unknown_code_is_still_an_error_of_ours() -> None:
     error = from_json({"code": "from-the-future", "message": "no room on Mars", "facts": {}})
     assert type(error) is HeadwaterError
     assert "no room on Mars" in str(error)
+    told = from_json({"code": "new", "message": "a (at b): c", "facts": {"where": "b", "fix": "c", "name": "p/a"}})
+    assert (str(told), told.facts["name"]) == ("a (at b): c", "p/a")
 
 
 def test_only_an_outside_failure_that_says_so_is_worth_a_retry() -> None:

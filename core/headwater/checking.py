@@ -64,6 +64,7 @@ def check(version: Version[Any], *, prefix: str = "", progress: Progress | None 
         progress: Told `check`, references done, and None.
 
     Raises:
+        EntryNotFoundError: Nothing has that prefix.
         StateError: The version is deleted.
         IntegrityError, StorageError, AccessError: Its manifest cannot be read. What the sources say becomes a finding.
     """

@@ -122,12 +122,17 @@ class RunNotFoundError(NotFoundError):
 
 
 class EntryNotFoundError(NotFoundError):
-    """The version has no such path. Facts: path, where."""
+    """The version has no such path, and nothing below it. Facts: path, where, close (paths that may be meant)."""
 
     code = "entry-not-found"
 
     def _what(self) -> str:
         return f"no entry is called {self.facts.get('path')!r}"
+
+    def _fix(self) -> str | None:
+        close = " or ".join(map(repr, self.facts.get("close") or ()))
+        listed = "`headwater artifact show NAME --files` lists what there is"
+        return super()._fix() or (f"did you mean {close}?" if close else listed)
 
 
 class ReferenceMissingError(NotFoundError):
@@ -254,9 +259,12 @@ class FormatError(IntegrityError):
 
 
 def from_json(body: dict[str, Any]) -> HeadwaterError:
-    """Rebuild the error that `to_json` described; an unknown code gives the root class."""
-    cls = _BY_CODE.get(str(body.get("code")), HeadwaterError)
-    return cls(**dict(body.get("facts") or {"what": body.get("message")}))
+    """Rebuild the error that `to_json` described; one of an unknown code is the root class, in the same words."""
+    cls, facts = _BY_CODE.get(str(body.get("code"))), dict(body.get("facts") or {})
+    if cls is not None and facts:
+        return cls(**facts)
+    said = {"what": body.get("message"), "where": None, "fix": None}
+    return (cls or HeadwaterError)(**{**facts, **said})
 
 
 def _rebuild(cls: type[HeadwaterError], facts: dict[str, Any]) -> HeadwaterError:
@@ -264,6 +272,8 @@ def _rebuild(cls: type[HeadwaterError], facts: dict[str, Any]) -> HeadwaterError
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from headwater.errors import HeadwaterError, StateError
 from headwater.model.graph import label
-from headwater.model.naming import Name
+from headwater.model.naming import LATEST, Name, check_alias, check_part, several
+from headwater.model.values import mask, to_object
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from headwater.home import Home
-    from headwater.model.records import VersionRecord
+    from headwater.model.records import Event, VersionRecord
 
 HANDLE_FORMAT = 1
 
@@ -171,6 +172,44 @@ class Handle:
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    # -- edits -------------------------------------------------------------------
+    def save(self) -> None:
+        """Send what was changed since loading: aliases, tags, metadata, description; each change is in the history.
+
+        Raises:
+            ConflictError: Somebody changed the same fact meanwhile; nothing is sent, load it again.
+            InvalidInputError: Something that cannot be an alias, tag or JSON.
+        """
+        changes = self._changes()
+        if changes:
+            home = self.home
+            self._adopt(home.catalog.versions.edit(self.id, self.record, changes, home.actor))
+
+    def _changes(self) -> dict[str, Any]:
+        base = self.record
+        new = {
+            "aliases": tuple(sorted({check_alias(a) for a in several(self.aliases, "aliases") if a != LATEST})),
+            "tags": tuple(sorted({check_part(t, "tag") for t in several(self.tags, "tags")})),
+            "metadata": mask(to_object(self.metadata, "metadata")),
+            "description": str(self.description),
+        }
+        old = {
+            "aliases": tuple(a for a in base.aliases if a != LATEST),
+            "tags": base.tags,
+            "metadata": base.metadata,
+            "description": base.description,
+        }
+        return {field: value for field, value in new.items() if value != old[field]}
+
+    def reload(self) -> Self:
+        """Read its facts again, dropping edits that were not saved; return itself."""
+        self._adopt(self.home.catalog.versions.get(self.id))
+        return self
+
+    def history(self) -> list[Event]:
+        """Every change to this version, oldest first, with who and when."""
+        return self.home.catalog.versions.history(self._bare, self.id)
 
     # -- crossing processes ------------------------------------------------------
     def to_json(self) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from headwater.handle import Handle
 from headwater.lookup import find_version
 from headwater.model.digest import Digest
 from headwater.model.graph import Graph
-from headwater.model.naming import LATEST, check_alias, check_part, several
+from headwater.model.naming import check_alias, several
 from headwater.model.records import Direction, Query
-from headwater.model.values import mask, to_object
 
 if TYPE_CHECKING:
     from headwater.artifact import Artifact
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from headwater.download import CheckedOut, Download, VerifyReport
     from headwater.home import Home
     from headwater.model.manifest import Entry, Root
-    from headwater.model.records import Event, LogEdge, RunRecord, RunState, UseEdge
+    from headwater.model.records import LogEdge, RunRecord, RunState, UseEdge
     from headwater.ports import Progress
 
 T = TypeVar("T", covariant=True, default=Any)  # noqa: PLC0105  # readers of hover texts know `T`
@@ -51,14 +50,18 @@ class Version(Handle, Generic[T]):
         return self.readable().blobs.read_root(Digest.parse(self.digest))
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """Its entries in path order, streamed page by page; with `prefix` only that path and what is below it."""
-        from headwater.model.manifest import select_pages
+        """Its entries in path order, streamed page by page; with `prefix` only that path and what is below it.
 
-        inside = prefix.rstrip("/")
-        for page in select_pages(self.root, inside):
-            for entry in self.home.blobs.read_page(page):
-                if not inside or entry.path == inside or entry.path.startswith(inside + "/"):
-                    yield entry
+        Raises:
+            EntryNotFoundError: Nothing has that prefix; names what may be meant. As soon as the first is asked for.
+        """
+        from headwater.model.manifest import absent, entries_below
+
+        root, read_page, path, entry = self.root, self.home.blobs.read_page, prefix.rstrip("/"), None
+        for entry in entries_below(root, read_page, path):
+            yield entry
+        if entry is None and path:
+            raise absent(root, read_page, path, str(self))
 
     def entry(self, path: str) -> Entry:
         """The entry at `path`.
@@ -68,7 +71,7 @@ class Version(Handle, Generic[T]):
         """
         found = next((e for e in self.entries(path) if e.path == path), None)
         if found is None:
-            raise EntryNotFoundError(path=path, where=str(self), fix="`entries()` lists its paths")
+            raise EntryNotFoundError(path=path, where=str(self), fix="it is a directory: `entries(prefix)` lists it")
         return found
 
     @overload
@@ -133,6 +136,7 @@ class Version(Handle, Generic[T]):
             progress: Told stage, bytes done, bytes in all.
 
         Raises:
+            NotFoundError: Nothing has that prefix, or matches; nothing was changed.
             As `download`.
         """
         from headwater.download import fetch
@@ -192,39 +196,6 @@ class Version(Handle, Generic[T]):
         return Artifact.from_version(self)
 
     # -- edits -------------------------------------------------------------------
-    def save(self) -> None:
-        """Send what was changed since loading: aliases, tags, metadata, description; each change is in the history.
-
-        Raises:
-            ConflictError: Somebody changed the same fact meanwhile; nothing is sent, load it again.
-            InvalidInputError: Something that cannot be an alias, tag or JSON.
-        """
-        changes = self._changes()
-        if changes:
-            home = self.home
-            self._adopt(home.catalog.versions.edit(self.id, self.record, changes, home.actor))
-
-    def _changes(self) -> dict[str, Any]:
-        base = self.record
-        new = {
-            "aliases": tuple(sorted({check_alias(a) for a in several(self.aliases, "aliases") if a != LATEST})),
-            "tags": tuple(sorted({check_part(t, "tag") for t in several(self.tags, "tags")})),
-            "metadata": mask(to_object(self.metadata, "metadata")),
-            "description": str(self.description),
-        }
-        old = {
-            "aliases": tuple(a for a in base.aliases if a != LATEST),
-            "tags": base.tags,
-            "metadata": base.metadata,
-            "description": base.description,
-        }
-        return {field: value for field, value in new.items() if value != old[field]}
-
-    def reload(self) -> Version[T]:
-        """Read its facts again, dropping edits that were not saved; return itself."""
-        self._adopt(self.home.catalog.versions.get(self.id))
-        return self
-
     def publish(self, *, aliases: tuple[str, ...] | list[str] = ()) -> Version[T]:
         """Publish this draft; once published, publishing again changes nothing.
 
@@ -250,10 +221,6 @@ class Version(Handle, Generic[T]):
             StateError: An alias other than latest points at it, and `delete_aliases` is false.
         """
         self._adopt(self.home.catalog.versions.delete(self.id, delete_aliases=delete_aliases, actor=self.home.actor))
-
-    def history(self) -> list[Event]:
-        """Every change to this version, oldest first, with who and when."""
-        return self.home.catalog.versions.history(self._bare, self.id)
 
     # -- lineage -----------------------------------------------------------------
     @overload
@@ -320,7 +287,11 @@ class RunInfo:
     """
 
     def __init__(self, record: RunRecord, home: Home) -> None:
-        self.record, self.home = record, home
+        self.home = home
+        self._adopt(record)
+
+    def _adopt(self, record: RunRecord) -> None:
+        self.record = record
         self.config: dict[str, Any] = dict(record.config)
         self.summary: dict[str, Any] = dict(record.summary)
 
@@ -385,8 +356,8 @@ class RunInfo:
         return [RunInfo(record, self.home) for record in self.home.catalog.runs.attempts(self.key)]
 
     def reload(self) -> Self:
-        """Read its facts again; return itself."""
-        self.record = self.home.catalog.runs.get(self.id)
+        """Read its facts again, dropping config and summary that were not sent; return itself."""
+        self._adopt(self.home.catalog.runs.get(self.id))
         return self
 
     def __eq__(self, other: object) -> bool:

@@ -152,6 +152,14 @@ def test_get_can_bring_a_part(cli, two):
     assert [p.name for p in Path("uri").rglob("*") if p.is_file()] == ["b.txt"]
 
 
+def test_a_part_that_is_not_there_is_not_found_and_the_right_one_named(cli, two):
+    for line in (("get", "mnist", "part", "--prefix", "sbu"), ("show", "mnist", "--prefix", "sbu"),
+                 ("check", "mnist", "--prefix", "sbu")):  # fmt: skip
+        assert "did you mean 'sub'?" in cli.error("artifact", *line, code=3)
+    assert "no path" in cli.error("artifact", "get", "mnist", "part", "--glob", "*.parquet", code=3)
+    assert not Path("part").exists()
+
+
 def test_get_says_what_it_did_as_json(cli, two):
     body = cli.json("artifact", "get", "mnist", "there")
     assert body["path"] == str(Path("there").absolute())

@@ -34,6 +34,7 @@ from headwater.errors import (
     HeadwaterError,
     IntegrityError,
     InvalidInputError,
+    NotFoundError,
     ReferenceChangedError,
     ReferenceMissingError,
     StorageError,
@@ -185,7 +186,6 @@ def test_a_hard_linked_file_is_always_hashed_again(here, root, target, tmp_path,
         ({"prefix": "data"}, {"data/b.csv", "data/deep/c.bin"}),
         ({"prefix": "data/"}, {"data/b.csv", "data/deep/c.bin"}),
         ({"prefix": "data/b.csv"}, {"data/b.csv"}),
-        ({"prefix": "dat"}, set()),
         ({"prefix": "empty"}, {"empty/"}),
         ({"glob": "*"}, {"a.txt", "empty/", "large.bin", "zero"}),
         ({"glob": "data/*"}, {"data/b.csv"}),
@@ -197,6 +197,13 @@ def test_a_hard_linked_file_is_always_hashed_again(here, root, target, tmp_path,
 def test_prefix_and_glob_choose(here, root, target, how, wanted):
     fetch(here, root, target, **how)
     assert set(content(target)) == wanted
+
+
+@pytest.mark.parametrize("how", [{"prefix": "dat"}, {"prefix": "a.txt/x"}, {"glob": "dat*/none"}])
+def test_what_chooses_nothing_is_refused_before_anything_is_made(here, root, target, how):
+    with pytest.raises(NotFoundError):
+        fetch(here, root, target, **how)
+    assert not target.exists()
 
 
 def test_a_prefix_reads_only_its_own_packs_and_pages(here, root, target):

@@ -224,6 +224,40 @@ def test_entries_by_prefix_are_the_path_and_what_is_below(repo):
         version.open("zzz")
 
 
+FOLDERS = {"data/train/1": b"1", "data/test/1": b"2", "read me.txt": b"3", "empty/a/b": b"4"}
+
+
+@pytest.mark.parametrize(
+    ("path", "close"),
+    [
+        ("data/trian", ["data/train"]), ("data/trian/1", ["data/train"]), ("data/train/1/x", ["data/train/1"]),
+        ("daat/", ["data"]), ("readme.txt", ["read me.txt"]), ("zzz", []),
+    ],
+)  # fmt: skip
+def test_a_path_that_is_not_there_is_answered_with_those_it_may_have_meant(repo, tmp_path, path, close):
+    version = log(repo, files=FOLDERS)
+    for ask in (
+        lambda: next(version.entries(path)), lambda: version.entry(path), lambda: repo.check(version, prefix=path),
+        lambda: version.fetch(tmp_path / "target", prefix=path),
+    ):  # fmt: skip
+        with pytest.raises(hw.EntryNotFoundError) as refused:
+            ask()
+        assert refused.value.facts["close"] == close
+        assert all(repr(found) in str(refused.value) for found in close)
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_directory_is_no_entry_and_a_glob_that_matches_nothing_brings_nothing(repo, tmp_path):
+    version = log(repo, files=FOLDERS)
+    with pytest.raises(hw.EntryNotFoundError, match="directory"):
+        version.entry("data/train")
+    with pytest.raises(hw.NotFoundError, match=r"no path .* matches '\*\.csv'"):
+        version.fetch(tmp_path / "target", glob="*.csv")
+    assert not (tmp_path / "target").exists()
+    nothing = repo.log_artifact(hw.Artifact("nothing"))
+    assert (list(nothing.entries()), list(nothing.fetch(tmp_path / "target").path.iterdir())) == ([], [])
+
+
 def test_download_gives_a_shared_tree_and_private_copies(repo, tmp_path):
     version = log(repo, files={"a/1": b"1", "b": b"2"})
     shared = version.download()

@@ -74,12 +74,14 @@ def fetch(  # noqa: PLR0913 - one parameter per wish a user may have
 
     Raises:
         ConflictError: Files in the way, or names this file system cannot tell apart; before the first change.
+        NotFoundError: Nothing has the prefix, or matches the glob; before the first change.
         InvalidInputError: A reference that cannot be left in place, or both prefix and glob.
         IntegrityError, AccessError, StorageError, ReferenceMissingError
     """
     if references not in get_args(References):
         raise InvalidInputError(what=f"references are 'copy', 'in-place' or 'skip', not {references!r}")
     selection = Selection(home.blobs, home.blobs.read_root(root), prefix=prefix, glob=glob)
+    selection.require_any()
     wishes = Wishes(references=references, tolerant=allow_missing_references, link=link, progress=progress)
     filled = fill(home, selection, Path(target), wishes)
     return Download(Path(target).absolute(), tuple(filled.skipped))

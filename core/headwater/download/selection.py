@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headwater.download.target import check_entry_path
-from headwater.errors import InvalidInputError
+from headwater.errors import InvalidInputError, NotFoundError
 from headwater.model.digest import Digest
-from headwater.model.manifest import Entry, StoredEntry, select_pages
+from headwater.model.manifest import Entry, StoredEntry, absent, select_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,8 +39,9 @@ class Selection:
             raise InvalidInputError(what="prefix= and glob= were both given", fix="choose one")
         if glob == "":
             raise InvalidInputError(what="an empty glob matches nothing")
-        self._blobs = blobs
-        inside = (prefix or "").strip("/")
+        self._blobs, self._root = blobs, root
+        self._inside, self._glob = (prefix or "").strip("/"), glob
+        inside = self._inside
         start = inside if glob is None else _WILD.split(glob, maxsplit=1)[0]
         self._matches = _below(inside) if glob is None else _pattern(glob)
         self.pages = select_pages(root, start)
@@ -52,6 +53,19 @@ class Selection:
                 check_entry_path(entry.path)
             if found:
                 yield found
+
+    def require_any(self) -> None:
+        """Refuse to bring nothing to who asked for something.
+
+        Raises:
+            EntryNotFoundError: Nothing has the prefix; names what may be meant.
+            NotFoundError: Nothing matches the glob.
+        """
+        if (self._inside or self._glob) and next(self.paths(), None) is None:
+            if self._glob:
+                fix = "quote it, and write ** to cross directories"
+                raise NotFoundError(what=f"no path of the version matches {self._glob!r}", fix=fix)
+            raise absent(self._root, self._blobs.read_page, self._inside)
 
     def paths(self) -> Iterator[str]:
         """The wanted paths, in order."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
-from typing import Literal, TypeAlias
+from itertools import chain, islice
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from headwater.errors import InvalidInputError
+from headwater.errors import EntryNotFoundError, InvalidInputError
 from headwater.model.digest import Digest
 from headwater.model.entries import Entry, Pin, ReferenceEntry, StoredEntry, Strength
 from headwater.model.pages import Splitter, batched, decode_page, encode_page, ends_page
@@ -23,10 +23,14 @@ from headwater.model.seams import Seams
 
 __all__ = [
     "Change", "Entry", "PageRef", "Pin", "ReadPage", "ReferenceEntry", "Root", "StoredEntry", "Strength",
-    "build_pages", "decode_page", "diff_roots", "edit_pages", "encode_page", "select_pages",
+    "absent", "build_pages", "decode_page", "diff_roots", "edit_pages", "encode_page", "entries_below",
+    "select_pages",
 ]  # fmt: skip
 
 ReadPage: TypeAlias = Callable[[PageRef], list[Entry]]
+
+CLOSE: Final = 10_000
+"""Entries that are looked at for what a wrong path may have meant."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -145,3 +149,32 @@ def select_pages(root: Root, prefix: str) -> tuple[PageRef, ...]:
     low = bisect_left(root.pages, prefix, key=lambda page: page.last)
     high = bisect_right(root.pages, prefix, lo=low, key=lambda page: page.first[: len(prefix)])
     return root.pages[low:high]
+
+
+def entries_below(root: Root, read_page: ReadPage, path: str) -> Iterator[Entry]:
+    """The entry at `path` and those below it, in order, lazily; all of them for an empty path."""
+    for page in select_pages(root, path):
+        for entry in read_page(page):
+            if not path or entry.path == path or entry.path.startswith(path + "/"):
+                yield entry
+
+
+def absent(root: Root, read_page: ReadPage, path: str, where: str | None = None) -> EntryNotFoundError:
+    """The error for a path that has no entry and none below it; names those it may have meant."""
+    return EntryNotFoundError(path=path, where=where, close=_closest(root, read_page, path))
+
+
+def _closest(root: Root, read_page: ReadPage, path: str) -> list[str]:
+    """Up to three paths or folders beside the first part of `path` that is wrong; looks at `CLOSE` entries at most."""
+    from difflib import get_close_matches  # only who mistypes needs it
+
+    right = path
+    while right:
+        right = right.rpartition("/")[0]
+        start = right + "/" if right else ""
+        below = (e.path for e in islice(entries_below(root, read_page, right), CLOSE) if e.path.startswith(start))
+        beside = sorted({found[len(start) :].partition("/")[0] for found in below} - {""})
+        if beside:
+            wrong = path[len(start) :].partition("/")[0]
+            return [start + name for name in get_close_matches(wrong, beside)]
+    return []
