@@ -3,7 +3,8 @@
     condition   field op value           summary.val_acc >= 0.9
     op          = != >= <= > < ~         ~ : the text holds the value, or the list has it as an element
     field       letters, digits, _ - .   further characters of a key in double quotes: metadata."my key".x
-    value       a number, true, false, null, "text in double quotes", or any other text as it stands
+    value       a number, true, false, null, "text in double quotes", or any other text as it stands,
+                unless it begins like an operator
 
 Numbers compare with numbers, text with text: `metadata.year=2024` does not find
 the text "2024", `metadata.year="2024"` does. `!=` is true wherever `=` is not,
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from headwater.errors import InvalidInputError
 
 OPERATORS = ("!=", ">=", "<=", "=", ">", "<", "~")
+_OPERATOR_SIGNS = frozenset("".join(OPERATORS))
 
 Value = str | float | bool | None
 
@@ -123,6 +125,9 @@ def _value(source: str, start: int, text: str) -> tuple[Value, str, bool]:
         except ValueError:
             raise bad(source, start, "the quoted text does not end, or goes on after its end") from None
         return value, value, True
+    if text[0] in _OPERATOR_SIGNS:
+        raise bad(source, start, f"an operator follows an operator, one of {' '.join(OPERATORS)} is enough",
+                  'put text that begins so in double quotes: name="=a"')  # fmt: skip
     if text in ("true", "false"):
         return text == "true", text, False
     if text == "null":

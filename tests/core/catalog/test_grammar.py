@@ -145,6 +145,13 @@ def test_any_key_and_any_text_can_be_asked_for(key, value):
     assert (condition.field, condition.op, condition.value) == (f"metadata.{key}", "=", value)
 
 
+@pytest.mark.parametrize("operators", ["><", "==", "=>", "=<", "<>", "= =", "=!", "~=", ">=="])
+def test_two_operators_are_not_a_value_that_begins_like_one(operators):
+    with pytest.raises(InvalidInputError, match="an operator follows an operator"):
+        parse_condition(f"summary.x {operators} 0.9")
+    assert parse_condition('name = "=0.9"').value == "=0.9"
+
+
 def test_leaves_are_bounded_so_that_an_index_row_always_fits():
     found = list(leaves("metadata", {"long": "é" * 10_000, "k" * 500: 1, "list": list(range(500)), "deep": {"er": 1}}))
     assert max(len(text or "") for _, _, _, text in found) <= MAX_TEXT + 64
