@@ -102,6 +102,8 @@ class RunContract:
         ]
         assert world.catalog.versions.get(draft.id).state == "discarded"
         assert world.catalog.versions.get(kept.id).state == "published"
+        assert [edge.version.id for edge in world.catalog.runs.logged(run.id)] == [kept.id]
+        assert list(world.catalog.lineage.closure([data.id], "downstream")) == sorted([data.id, kept.id])
         with pytest.raises(StateError, match="has ended"):
             world.commit("c", "more", run=run)
 
