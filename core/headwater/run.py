@@ -136,13 +136,15 @@ class Run(RunInfo):
 
     def __init__(self, record: RunRecord, home: Home, *, alive: bool = False) -> None:
         super().__init__(record, home)
-        self.config = Facts(record.config, "config")
-        self.summary = Facts(record.summary, "summary")
         self._known: set[str] = set()
         self._tokens: list[Token[Run | None]] = []
         self._scratch: Path | None = None
         if alive:
             heart.watch_run(home.catalog.runs, record.id, record.fence)
+
+    def _adopt(self, record: RunRecord) -> None:
+        self.record = record
+        self.config, self.summary = Facts(record.config, "config"), Facts(record.summary, "summary")
 
     # -- the two verbs -----------------------------------------------------------
     def use_artifact(
@@ -302,10 +304,9 @@ class Run(RunInfo):
         """
         folder = Path(root).resolve()
         artifact = Artifact(name or f"{self.name}-code", "code")
-        paths = list(tracked_files(folder, include, exclude))
-        for path in paths:
+        for path in tracked_files(folder, include, exclude):
             artifact.add_file(folder / path, path)
-        if not paths:
+        if next(artifact.entries(), None) is None:
             raise InvalidInputError(what="git tracks no file to log", where=folder, fix="commit them, or use add_dir")
         return self.log_artifact(artifact, role="code")
 

@@ -96,6 +96,20 @@ def test_a_failing_run_keeps_its_uses_and_its_published_versions_and_no_drafts(r
     assert repo.version_by_id(draft.id).state == "discarded"
 
 
+def test_a_run_that_is_read_again_knows_what_others_have_told_it(repo):
+    run = repo.start_run("train", config={"lr": 0.1})
+    seen = run.log_artifact(filled()).logged_by()
+    other = repo.run(run.id)
+    other.summary["acc"] = 0.5
+    other.finish()
+    run.summary["not sent"] = 1
+    for again in (run.reload(), seen.reload()):
+        assert (again.state, again.summary, again.config) == ("finished", {"acc": 0.5}, {"lr": 0.1})
+    run.summary["acc"] = 0.6
+    run.flush()
+    assert repo.run(run.id).summary == {"acc": 0.6}
+
+
 def test_ctrl_c_cancels(repo):
     with pytest.raises(KeyboardInterrupt), repo.start_run("train") as run:
         raise KeyboardInterrupt
