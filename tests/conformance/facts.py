@@ -51,8 +51,7 @@ def graph_of(repo: Repository, pipeline: Pipeline, group: str) -> Graph:
     for run in repo.runs(group=group):
         if run.name in {task.name for task in pipeline}:
             uses = frozenset(label(edge.version, repo) for edge in run.uses())
-            kept = [edge for edge in run.logs() if edge.version.state != "discarded"]
-            logs = frozenset(label(e.version, repo) + (" again" if e.kind == "reproduced" else "") for e in kept)
+            logs = frozenset(label(e.version, repo) + (" again" if e.kind == "reproduced" else "") for e in run.logs())
             found.setdefault(run.name, []).append(Ran(run.attempt, run.state, uses, logs))
     return {name: sorted(rows, key=repr) for name, rows in found.items()}
 
