@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -159,7 +160,7 @@ class PipelineFacts:
         (tmp_path / "meeting").mkdir()
         launches = [with_given(pipelines.OVERLAP, marker=str(tmp_path / "meeting"), seed=seed) for seed in (1, 2)]
         threads = [
-            threading.Thread(target=orchestrator.launch, args=(pipeline, f"launch-{seed}"))
+            threading.Thread(target=copy_context().run, args=(orchestrator.launch, pipeline, f"launch-{seed}"))
             for seed, pipeline in enumerate(launches, 1)
         ]
         for thread in threads:

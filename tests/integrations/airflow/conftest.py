@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from airflow_headwater.compat import first_of
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 HOME = Path(tempfile.mkdtemp(prefix="headwater-airflow-"))
@@ -97,15 +99,20 @@ def write(dag: Any) -> None:
     """Let Airflow know a DAG that stands in no file."""
     from airflow.models.dagbundle import DagBundleModel
     from airflow.models.serialized_dag import SerializedDagModel
-    from airflow.serialization.definitions.dag import SerializedDAG
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
     from airflow.utils.session import create_session
 
+    places = ("airflow.serialization.definitions.dag", "airflow.serialization.serialized_objects")
+    kind = first_of(*(f"{place}:SerializedDAG" for place in places))
+    if hasattr(LazyDeserializedDAG, "from_dag"):
+        written = LazyDeserializedDAG.from_dag(dag)
+    else:  # 3.0
+        written = kind.from_dict(kind.to_dict(dag))
     with create_session() as session:
         session.merge(DagBundleModel(name="testing"))
         session.commit()
-        SerializedDAG.bulk_write_to_db("testing", None, [dag], session=session)
-        SerializedDagModel.write_dag(LazyDeserializedDAG.from_dag(dag), bundle_name="testing", session=session)
+        kind.bulk_write_to_db("testing", None, [written], session=session)
+        SerializedDagModel.write_dag(written, bundle_name="testing", session=session)
         session.commit()
 
 

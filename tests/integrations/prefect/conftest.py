@@ -16,7 +16,7 @@ os.environ.update(
 )
 
 import pytest
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect import settings as prefect_settings
 from prefect.testing.utilities import prefect_test_harness
 
 import headwater as hw
@@ -25,10 +25,11 @@ from prefect_headwater import settings
 
 @pytest.fixture(scope="session")
 def harness() -> Iterator[None]:
-    """An ephemeral server; without heartbeats, for whose thread every sync flow would wait a second."""
+    """An ephemeral server; without heartbeats, for whose thread every sync flow would wait a second (3.4 has none)."""
+    heartbeats = getattr(prefect_settings, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", None)
     with (
         prefect_test_harness(server_startup_timeout=90),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+        prefect_settings.temporary_settings({heartbeats: None} if heartbeats else {}),
     ):
         yield
 
