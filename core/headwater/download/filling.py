@@ -107,6 +107,8 @@ class _Filling:
         self._crew, self._wishes = how
         self._first = FirstReads(home.folder)
         self._judge = Judge(target, everything_is_ours=self._wishes.everything_is_ours)
+        self._is_empty = False
+        """Whether there is nothing to judge."""
         self._wanted: list[array[int]] = []
         """Per page of the selection: which of its entries must be brought."""
         self._modes: list[StoredEntry] = []
@@ -126,6 +128,7 @@ class _Filling:
             fold = probe_folding(self._target.root)
             if fold:
                 refuse_collisions(self._selection.paths(), fold)
+        self._is_empty = self._target.is_empty()
         if self._wishes.exact:
             self._judge_leftovers()
         self._judge_entries()
@@ -171,6 +174,8 @@ class _Filling:
             self._wanted.append(wanted)
 
     def _judge_some(self, page: list[Entry], part: range, rows: dict[str, Row]) -> list[Judged]:
+        if self._is_empty:
+            return [Judged(State.ABSENT)] * len(part)
         return [self._judge_one(page[at], rows.get(page[at].path)) for at in part]
 
     def _judge_one(self, entry: Entry, row: Row | None) -> Judged:

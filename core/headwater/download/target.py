@@ -78,6 +78,11 @@ class Target:
             os.close(fd)
 
     # -- looking -----------------------------------------------------------------
+    def is_empty(self) -> bool:
+        """Whether nothing is here but what `begin` makes."""
+        with disk.explained(self.root):
+            return all(path.name == TEMPORARY for path in self.root.iterdir())
+
     def look(self, path: str) -> os.stat_result | None:
         """What is at `path`, links not followed; None if nothing.
 
