@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.events import emit_event
 
-from headwater import NotFoundError, Run, Version
+from headwater import NotFoundError, Repository, Run, Version
 from headwater.adapter import default_repository, run_id
 from prefect_headwater import postman
 from prefect_headwater.feed import describe
@@ -21,6 +21,8 @@ from prefect_headwater.identity import attempt_of, task_key
 from prefect_headwater.settings import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prefect.client.schemas.objects import TaskRun
 
 MAX_ROWS = 100
@@ -38,13 +40,18 @@ def show_task_run(task_run: TaskRun) -> None:
     except NotFoundError:
         return
     used, logged = run.uses(), run.logs()
-    if wanted.events:
-        for edge in logged:
-            if edge.kind == "created" and edge.version.state == "published":
-                emit_event(**describe(repo, Version(edge.version, repo.home), "published"))
+    announce(repo, [Version(e.version, repo.home) for e in logged if e.kind == "created"])
     if wanted.artifacts and (used or logged or run.state == "cached"):
         rows = [_row("used", edge) for edge in used[:MAX_ROWS]] + [_row("logged", edge) for edge in logged[:MAX_ROWS]]
         _annotate(task_run, run, rows)
+
+
+def announce(repo: Repository, versions: Sequence[Version[Any]]) -> None:
+    """An event for each new version; drafts are told when they are published."""
+    if settings().events:
+        for version in versions:
+            if version.state == "published":
+                emit_event(**describe(repo, version, "published"))
 
 
 def run_page(run: Run) -> str:

@@ -93,7 +93,7 @@ class StepTask(Task[P, R]):
             if held is None:
                 return super().submit(*args, **kwargs)
             future = Task.submit(self._told(), *args, **kwargs)
-            held.expect([future])
+            held.expect([future], asset=self.asset)
             return future
 
         def map(self, *args: Any, **kwargs: Any) -> Any:
@@ -102,7 +102,7 @@ class StepTask(Task[P, R]):
             if held is None:
                 return super().map(*args, **kwargs)
             futures = Task.map(self._told(), *args, **kwargs)
-            held.expect(futures)
+            held.expect(futures, asset=self.asset)
             return futures
 
     def _told(self) -> StepTask[P, R]:
@@ -128,18 +128,20 @@ def host(plan: Plan, config: Mapping[str, Any]) -> Hosted | None:
     held = together.holding()
     run = open_run(default_home(), spec_of(identity))
     run.drafts = None if held is None else held.drafts
-    shown = assets.show if getattr(context.task, "asset", False) else None
+    asset = getattr(context.task, "asset", False)
 
     def recorded(_: Run, versions: Sequence[Version[Any]]) -> None:
         if held is not None:
             held.drafts.extend(versions)
-        if shown is not None:
-            shown(run, versions)
+            if asset:
+                held.shown.update(version.id for version in versions)
+        elif asset:
+            assets.show(run, versions)
 
     return Hosted(
         run=run,
         publish=held is None,
-        recorded=recorded if held is not None or shown is not None else None,
+        recorded=recorded if held is not None or asset else None,
         state_after=_state_after(context.task.timeout_seconds),
     )
 

@@ -17,12 +17,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.transactions import CommitMode, TransactionState, get_transaction
 
 from headwater import NotFoundError, StateError, Version
 from headwater.adapter import default_repository, find_handles
+from prefect_headwater import assets, pages
 from prefect_headwater.identity import task_key
 
 if TYPE_CHECKING:
@@ -37,11 +39,13 @@ class Held:
 
     def __init__(self) -> None:
         self.drafts: list[Version[Any]] = []
-        self._futures: list[PrefectFuture[Any]] = []
+        self.shown: set[str] = set()
+        """Ids of the drafts that become Prefect assets, once they are published."""
+        self._sent: list[tuple[PrefectFuture[Any] | State[Any], bool]] = []
 
-    def expect(self, futures: Iterable[Any]) -> None:
+    def expect(self, sent: Iterable[Any], *, asset: bool = False) -> None:
         """What these task runs return is part of it, even if they run in other processes."""
-        self._futures += [future for future in futures if isinstance(future, PrefectFuture)]
+        self._sent += [(one, asset) for one in sent]
 
     def publish(self) -> list[Version[Any]]:
         """Publish everything, all or none; the handles in users' hands become the published versions.
@@ -53,11 +57,15 @@ class Held:
         drafts = self._collect()
         if not drafts:
             return []
-        made = default_repository().publish_all(drafts)
+        repo = default_repository()
+        made = repo.publish_all(drafts)
         by_id = dict(zip((draft.id for draft in drafts), made))
         for handle in self._handles():
             if handle.id in by_id:
                 handle.adopt(by_id[handle.id].record)
+        new = [version for draft, version in zip(drafts, made) if draft.id == version.id]
+        pages.announce(repo, new)
+        assets.materialize([version for version in new if version.id in self.shown])
         return made
 
     def discard(self, _: Any = None) -> None:
@@ -74,12 +82,27 @@ class Held:
 
     def _handles(self) -> list[Version[Any]]:
         found = list(self.drafts)
-        for future in self._futures:
-            future.wait()
-            if future.state.is_completed():
-                found += find_handles(future.result(raise_on_failure=False), "the result of a task")
-                found += _logged_elsewhere(future.task_run_id)
+        for one, asset in self._sent:
+            if _end_of(one).is_completed():
+                results = find_handles(_result_of(one), "the result of a task")
+                self.shown.update(version.id for version in results if asset)
+                found += results + _logged_elsewhere(_task_run_of(one))
         return found
+
+
+def _task_run_of(sent: PrefectFuture[Any] | State[Any]) -> Any:
+    return sent.state_details.task_run_id if isinstance(sent, State) else sent.task_run_id
+
+
+def _end_of(sent: PrefectFuture[Any] | State[Any]) -> State[Any]:
+    if isinstance(sent, State):  # `return_state=True` has waited
+        return sent
+    sent.wait()
+    return sent.state
+
+
+def _result_of(sent: PrefectFuture[Any] | State[Any]) -> Any:
+    return getattr(sent.data, "result", None) if isinstance(sent, State) else sent.result(raise_on_failure=False)
 
 
 def _logged_elsewhere(task_run_id: Any) -> list[Version[Any]]:
@@ -158,16 +181,28 @@ class Sent(Held):
 
 
 def _outermost() -> BaseTransaction | None:
-    """The user's transaction that will commit what the caller logs. Every task run has one too: those do not count."""
+    """The user's transaction that will commit what the caller logs. Every task run has one too: those do not count.
+
+    None where all is committed at once, and inside one that was committed before it began (its key is known):
+    Prefect will not commit it again.
+    """
     outer, transaction = None, get_transaction()
     while transaction is not None and transaction.commit_mode != CommitMode.EAGER:
-        outer = outer if _is_of_task_run(transaction) else transaction
-        transaction = transaction.get_parent()
-    return outer
+        parent = transaction.get_parent()
+        if not _is_of_task_run(transaction, parent):
+            outer = transaction
+        transaction = parent
+    return None if outer is None or outer.state == TransactionState.COMMITTED else outer
 
 
-def _is_of_task_run(transaction: BaseTransaction) -> bool:
-    return transaction.store is not None and "task_run_id" in (getattr(transaction.logger, "extra", None) or {})
+def _is_of_task_run(transaction: BaseTransaction, parent: BaseTransaction | None) -> bool:
+    """The first that logs as its task run; the user's in the body of a task do so too."""
+    task_run = _logs_as(transaction)
+    return task_run is not None and (parent is None or _logs_as(parent) != task_run)
+
+
+def _logs_as(transaction: BaseTransaction) -> Any:
+    return (getattr(transaction.logger, "extra", None) or {}).get("task_run_id")
 
 
 def _of(transaction: BaseTransaction) -> Held:

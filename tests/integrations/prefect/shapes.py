@@ -43,3 +43,15 @@ def fails_once(marker: str) -> str:
 @task
 def plain(raw: hw.Version[str]) -> hw.Version[str]:
     return hw.log("plain", hw.use(raw).load() + "!")
+
+
+@step(log="features", asset=True)
+def featurize(raw: hw.Version[str]) -> str:
+    return raw.load().upper()
+
+
+@step(log="valid")
+def validated(raw: str, limit: int) -> str:
+    if len(raw) > limit:
+        raise ValueError("too long")
+    return raw

@@ -1,6 +1,6 @@
 """Where Prefect would mislead an adapter: false edges and lost ones, caches, contexts, scans.
 
-Transactions have their own file, test_commits.py; signals and runners too.
+Transactions, signals and runners have files of their own.
 """
 
 from __future__ import annotations
