@@ -30,6 +30,8 @@ _RIGHTS = {
     "az": {"write": "Storage Blob Data Contributor", "read": "Storage Blob Data Reader",
            "list": "Storage Blob Data Reader", "delete": "Storage Blob Data Contributor"},
 }  # fmt: skip
+_UNSEEN = {"az": "Azure keeps such rules with the account, where who may read and write blobs does not see them"}
+"""Where there may be rules that expire objects, and nobody can be asked."""
 
 
 def examine_store(objects: ObjectStore) -> Iterator[Examined]:
@@ -78,11 +80,15 @@ def examine_clock(name: str, there: float, here: float) -> Examined:
 def _lifecycle(objects: ObjectStore) -> Iterator[Examined]:
     ask: Callable[[], tuple[str, ...]] | None = getattr(objects, "expiring_rules", None)
     if ask is None:
+        unseen = _UNSEEN.get(urlsplit(objects.url).scheme)
+        if unseen:
+            fix = "look under Lifecycle management that none deletes packs"
+            yield Examined("lifecycle", True, f"not known: {unseen}", fix)
         return
     try:
         rules = ask()
     except HeadwaterError as error:
-        yield Examined("lifecycle", True, f"not known: {error}")
+        yield Examined("lifecycle", True, f"not known: {error}", "look that no rule of the bucket deletes packs")
         return
     if rules:
         what = f"the bucket deletes packs by itself: {'; '.join(rules)}"
