@@ -122,12 +122,12 @@ def _made_by_producer(repo: hw.Repository, wanted: Wanted, partition: str | None
         newest = repo.run(key_of(producer.run_id, producer.step_key))
     except hw.RunNotFoundError:
         return None  # that run stored nothing here, e.g. before this IO manager was adopted
-    for attempt in reversed(newest.attempts()):
+    for attempt in _newest_first(newest):
         logs = [e for e in attempt.logs() if e.version.partition == (partition or "") and e.version.number is not None]
         named = [e for e in logs if e.role == producer.role]
         own = [e for e in logs if wanted.is_of(e.version)]  # logged in the body, and returned as a handle
         if named or own:
-            return repo.version_by_id((named or own)[-1].version.id)
+            return hw.Version((named or own)[-1].version, repo.home)
     if partition is None and newest.group != run_id_of(wanted.context):
         return None
     if partition is None:
@@ -135,6 +135,13 @@ def _made_by_producer(repo: hw.Repository, wanted: Wanted, partition: str | None
             what=f"step {producer.step_key} of this run stored no output {producer.role!r}", where=wanted.artifact
         )
     return None  # this run made other partitions
+
+
+def _newest_first(run: Any) -> Iterator[Any]:
+    """The attempts of a run's key; the others are asked for only if the newest did not log what is looked for."""
+    yield run
+    if run.attempt > 1:
+        yield from (attempt for attempt in reversed(run.attempts()) if attempt != run)
 
 
 @dataclass(frozen=True)

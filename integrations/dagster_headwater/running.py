@@ -95,7 +95,7 @@ def settle(instance: Any, dagster_run: str) -> None:
         for run in mine.values():
             attempts = ends.get(run.key.removeprefix(key_of(dagster_run, "")), [])
             if run.attempt <= len(attempts):
-                _end(run.reload(), attempts[run.attempt - 1])
+                _end(run, attempts[run.attempt - 1])
     except Exception as error:  # noqa: BLE001  # Dagster's own outcome must not depend on this
         _log.warning("runs of Dagster run %s could not be closed: %s", dagster_run, error)
 

@@ -13,6 +13,18 @@ import headwater as hw
 from dagster_headwater import HeadwaterIOManager, HeadwaterResource
 
 
+DAGSTERS_OWN = (
+    r"ignore::DeprecationWarning:dagster(\.|_|$)",  # of Dagster's code about Dagster's code, and Pydantic's
+    r"ignore:.*is currently in (beta|preview):Warning",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out the warnings that Dagster gives itself; about ours and the tests' code every one is shown."""
+    for line in DAGSTERS_OWN:
+        config.addinivalue_line("filterwarnings", line)
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return str(tmp_path / "repository")

@@ -116,14 +116,15 @@ def test_a_run_of_another_orchestrator_is_left_alone(repo, instance, resources):
     other.finish()
 
 
-def test_a_cancelled_step_is_cancelled(run, repo):
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, dg.DagsterExecutionInterruptedError])
+def test_a_cancelled_step_is_cancelled(interrupt, run, repo):
     @dg.asset
     def stopped(raw: int) -> int:
-        raise KeyboardInterrupt
+        raise interrupt
 
-    with pytest.raises(BaseException, match=""):
+    with pytest.raises(interrupt):
         run([raw, stopped])
-    assert graph(repo)["stopped"][0] == "cancelled"
+    assert graph(repo)["stopped"] == ("cancelled", ["raw:v0"], [])
 
 
 def test_links_lead_back_to_dagster(run, repo, url):
