@@ -12,7 +12,6 @@ import pytest
 import headwater as hw
 from dagster_headwater import HeadwaterIOManager, HeadwaterResource
 
-
 DAGSTERS_OWN = (
     r"ignore::DeprecationWarning:dagster(\.|_|$)",  # of Dagster's code about Dagster's code, and Pydantic's
     r"ignore:.*is currently in (beta|preview):Warning",
