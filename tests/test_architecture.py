@@ -29,7 +29,7 @@ FLOORS: list[set[str]] = [
     {"callers", "ports", "disk", "forks", "lazy", "settings"},
     {"backends", "store", "catalog", "codecs", "heartbeat"},
     {"sources", "contents", "references", "artifact", "upload", "download"},
-    {"home", "handle", "lookup", "code", "runfacts", "examination"},
+    {"home", "handle", "lookup", "code", "runfacts", "runspec", "examination"},
     {"version", "publishing", "joined", "checking", "conversion", "diff", "status", "artifactinfo", "pydantic_schema"},
     {"run"},
     {"repository", "upkeep", "spool"},

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from headwater.repository import Repository
     from headwater.run import Run
     from headwater.settings import configure
-    from headwater.steps.ambient import RunIdentity, run_as
+    from headwater.steps.ambient import run_as
     from headwater.steps.declared import Log, Use
     from headwater.steps.decorator import step
+    from headwater.steps.identity import RunIdentity
     from headwater.steps.verbs import current_run, log, scratch, use
     from headwater.version import RunInfo, Version
 
@@ -102,9 +103,10 @@ if not TYPE_CHECKING:
         "repository": "Repository",
         "run": "Run",
         "settings": "configure",
-        "steps.ambient": "RunIdentity run_as",
+        "steps.ambient": "run_as",
         "steps.declared": "Log Use",
         "steps.decorator": "step",
+        "steps.identity": "RunIdentity",
         "steps.verbs": "current_run log scratch use",
         "version": "RunInfo Version",
     })  # fmt: skip

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from headwater.model.naming import check_alias, parse_name, quote_partition
     from headwater.model.records import Event, RunRecord, RunState, VersionRecord
     from headwater.model.values import mask, mask_text, to_plain
-    from headwater.run import Run, RunSpec, open_run, run_id
+    from headwater.run import Run, open_run
+    from headwater.runspec import RunSpec, run_id
     from headwater.settings import configure, current, prefer, tracking
     from headwater.steps.ambient import (
-        RunIdentity,
         current_identity,
         default_home,
         find_run,
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
         run_as,
         spec_of,
         surrounding_run,
-        to_environment,
     )
     from headwater.steps.binding import Call, Host, Hosted, begin, config_of, plain_of, publish_all, state_after
     from headwater.steps.declared import Log, Outputs, Use, read_outputs
     from headwater.steps.decorator import make_step
+    from headwater.steps.identity import RunIdentity, to_environment
     from headwater.steps.inspection import Plan, outside_annotations, outside_signature, read_function
     from headwater.steps.scan import find_handles
     from headwater.steps.unrecorded import Unrecorded, lenient
@@ -103,14 +103,15 @@ if not TYPE_CHECKING:
         "model.naming": "check_alias parse_name quote_partition",
         "model.records": "Event RunRecord RunState VersionRecord",
         "model.values": "mask mask_text to_plain",
-        "run": "Run RunSpec open_run run_id",
+        "run": "Run open_run",
+        "runspec": "RunSpec run_id",
         "settings": "configure current prefer tracking",
         "steps.ambient":
-            "RunIdentity current_identity default_home find_run join run_as spec_of surrounding_run "
-            "to_environment",
+            "current_identity default_home find_run join run_as spec_of surrounding_run",
         "steps.binding": "Call Host Hosted begin config_of plain_of publish_all state_after",
         "steps.declared": "Log Outputs Use read_outputs",
         "steps.decorator": "make_step",
+        "steps.identity": "RunIdentity to_environment",
         "steps.inspection": "Plan outside_annotations outside_signature read_function",
         "steps.scan": "find_handles",
         "steps.unrecorded": "Unrecorded lenient",

@@ -14,7 +14,8 @@ from headwater.model.records import Query
 from headwater.model.values import mask_text
 from headwater.publishing import Options, version_ids
 from headwater.publishing import publish as publish_artifact
-from headwater.run import Run, open_run, run_id, spec_of
+from headwater.run import Run, open_run
+from headwater.runspec import run_id, spec_of
 from headwater.version import Version
 
 if TYPE_CHECKING:

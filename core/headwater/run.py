@@ -7,7 +7,7 @@ import shutil
 import socket
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar, Token
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ from headwater.model.records import RunOpening, RunState
 from headwater.model.values import mask, mask_text, to_object
 from headwater.publishing import Options, publish, version_ids
 from headwater.runfacts import Facts
+from headwater.runspec import RunSpec, next_attempt, parent_of, run_id
 from headwater.version import RunInfo, Version
 
 if TYPE_CHECKING:
@@ -41,43 +42,8 @@ A = TypeVar("A")
 current: ContextVar[Run | None] = ContextVar("headwater_run", default=None)
 """The run that `use` and `log` join in this thread or task."""
 
-_NAMESPACE = uuid.UUID("8d7c5f0e-6c0f-5d6e-9a53-68656164776a")
-
-
-def run_id(repository_id: str, key: str, attempt: int) -> str:
-    """The id of that attempt, the same in every process (UUIDv5, RFC 9562)."""
-    return str(uuid.uuid5(_NAMESPACE, f"{repository_id}\n{key}\n{attempt}"))
-
-
-class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is opened with; fields as the arguments of `start_run`."""
-
-    name: str
-    project: str | None = None
-    config: dict[str, Any] | None = None
-    group: str | None = None
-    parent: str | None = None
-    key: str | None = None
-    attempt: int | None = None
-    id: str | None = None
-    links: dict[str, str] | None = None
-    resume: bool = False
-    shared: bool = False
-    """Several processes are in it side by side, e.g. the tasks of a DAG run: none takes it over from the others."""
-    capture: tuple[str, ...] = ("code",)
-    """What to record of the program: any of `code`, `diff`, `arguments`."""
-
-
-def spec_of(name: str, arguments: Mapping[str, Any]) -> RunSpec:
-    """A `RunSpec` of keyword arguments.
-
-    Raises:
-        InvalidInputError: An argument it does not know.
-    """
-    unknown = arguments.keys() - set(RunSpec.__struct_fields__)
-    if unknown:
-        raise InvalidInputError(what=f"start_run() knows no argument {min(unknown)!r}")
-    return RunSpec(name=name, **arguments)
+PAUSE_SECONDS = 7 * 24 * 3600.0
+"""How long a paused run may wait: as long as orchestrators let a sensor wait."""
 
 
 def open_run(home: Home, spec: RunSpec) -> Run:
@@ -92,7 +58,7 @@ def open_run(home: Home, spec: RunSpec) -> Run:
     parent = current.get()
     inherited = parent.record if parent is not None and parent.home.repository_id == home.repository_id else None
     key = spec.key or f"run:{uuid.uuid4()}"
-    attempt = spec.attempt or _next_attempt(home, spec)
+    attempt = spec.attempt or next_attempt(home, spec)
     opening = RunOpening(
         id=spec.id or run_id(home.repository_id, key, attempt),
         key=key,
@@ -100,7 +66,7 @@ def open_run(home: Home, spec: RunSpec) -> Run:
         project=check_part(spec.project or (inherited.project if inherited else home.project), "project"),
         name=spec.name,
         group=spec.group or (inherited.group if inherited else None),
-        parent=spec.parent or (inherited.id if inherited else None),
+        parent=parent_of(home, spec) or (inherited.id if inherited else None),
         config=mask(to_object(spec.config, "config")),
         links=mask(dict(spec.links or {})),
         code=capture(home, spec.capture),
@@ -110,12 +76,6 @@ def open_run(home: Home, spec: RunSpec) -> Run:
         resume=spec.resume,
     )
     return Run(home.catalog.runs.open(opening), home, alive=True)
-
-
-def _next_attempt(home: Home, spec: RunSpec) -> int:
-    if spec.key is None:
-        return 1
-    return max((r.attempt for r in home.catalog.runs.attempts(spec.key)), default=0) + 1
 
 
 class Run(RunInfo):
@@ -128,11 +88,13 @@ class Run(RunInfo):
         config: What the step was told; a dict, secrets masked, sent with the next log or finish.
         summary: What came out; a dict, sent with the next log or finish. NumPy scalars are fine.
         drafts: Given by a host that publishes later: what is logged stays a draft and is appended here.
+        paused: This process has left it to another, by `pause`.
     """
 
     config: Facts
     summary: Facts
     drafts: list[Version[Any]] | None = None
+    paused: bool = False
 
     def __init__(self, record: RunRecord, home: Home, *, alive: bool = False) -> None:
         super().__init__(record, home)
@@ -316,6 +278,19 @@ class Run(RunInfo):
         config, summary = mask(self.config.take_changed()), mask(self.summary.take_changed())
         if config or summary:
             self.record = self.home.catalog.runs.update(self.id, config=config or None, summary=summary or None)
+
+    def pause(self, seconds: float = PAUSE_SECONDS) -> None:
+        """No process attends the run for a while, as of a deferred task: it is not `lost` for that long.
+
+        It still runs, and goes on in whichever process opens it next, with the usual lease.
+
+        Raises:
+            StateError: It has ended, or another executor has gone on with it already.
+        """
+        self.flush()
+        heart.forget_run(self.id)
+        self.record = self.home.catalog.runs.pause(self.id, seconds, fence=self.record.fence)
+        self.paused = True
 
     def finish(
         self,

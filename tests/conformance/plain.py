@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import headwater as hw
-from headwater.run import RunSpec, open_run
+from headwater.run import open_run
+from headwater.runspec import RunSpec
 from headwater.steps.ambient import default_home
 from headwater.steps.binding import Hosted
 from headwater.steps.declared import read_outputs

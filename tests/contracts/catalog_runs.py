@@ -90,6 +90,23 @@ class RunContract:
         assert world.commit("a", "one", run=run, finish="finished").version.number == 0
         assert world.catalog.runs.get(run.id).state == "finished"
 
+    def test_a_paused_run_is_not_lost_however_its_owner_beats_until_the_pause_is_over(self, world: World, clock: Clock):
+        run = world.run("k", attempt=1)
+        paused = world.catalog.runs.pause(run.id, 3600, fence=run.fence)
+        assert (paused.state, paused.fence) == ("running", run.fence)
+        world.catalog.runs.renew({run.id: run.fence})  # a beat that was under way
+        clock.forward(seconds=3500)
+        assert (world.catalog.runs.get(run.id).state, world.catalog.runs.sweep()) == ("running", [])
+        resumed = world.run("k", attempt=1, pid=2)
+        clock.forward(seconds=181)
+        assert world.catalog.runs.get(run.id).state == "lost", "who goes on with it has the usual lease"
+        with pytest.raises(StateError, match="taken over"):
+            world.catalog.runs.pause(run.id, 3600, fence=run.fence)
+        assert world.catalog.runs.pause(run.id, 3600, fence=resumed.fence).state == "running"
+        world.catalog.runs.close(run.id, "finished")
+        with pytest.raises(StateError, match="already ended"):
+            world.catalog.runs.pause(run.id, 3600)
+
     def test_a_failing_run_keeps_its_uses_and_loses_its_drafts(self, world: World):
         data = world.commit("data", "x").version
         run = world.run()

@@ -59,6 +59,20 @@ class Runs(Edges):
 
         return self._db.write(work)
 
+    def pause(self, run_id: str, seconds: float, *, fence: int | None = None) -> RunRecord:
+        def work(tx: Tx) -> RunRecord:
+            row = locked(tx, run_id)
+            if row is None:
+                raise RunNotFoundError(id=run_id)
+            refuse_fenced(row, fence)
+            if row.state in ENDED and row.state != "lost":
+                raise StateError(what=f"run {row.uid} has already ended ({row.state})", run=row.uid, state=row.state)
+            come_back(tx, row, max(LEASE, round(seconds * SECOND)))
+            tx.events.append(event("run.paused", project=row.project, actor=row.actor, run=row.uid, seconds=seconds))
+            return run_record(_by_key(tx, row.id), tx.now)
+
+        return self._db.write(work)
+
     def close(
         self, run_id: str, state: RunState, *, fence: int | None = None, error: str | None = None,
         cached_from: str | None = None,
@@ -225,11 +239,11 @@ def refuse_fenced(row: Row, fence: int | None) -> None:
         )  # fmt: skip
 
 
-def come_back(tx: Tx, row: Row) -> None:
-    """The owner shows itself: extend the lease; a lost run runs again."""
+def come_back(tx: Tx, row: Row, lease: int = LEASE) -> None:
+    """The owner shows itself: extend the lease, never shorten that of a paused run; a lost run runs again."""
     tx.run(
         "UPDATE runs SET state = 'running', lease_until = :until, finished_at = NULL, error = NULL WHERE id = :id",
-        until=tx.now + LEASE, id=row.id,
+        until=max(row.lease_until, tx.now + lease), id=row.id,
     )  # fmt: skip
     if row.state == "lost":
         tx.events.append(event("run.resumed", project=row.project, actor=row.actor, run=row.uid, was="lost"))

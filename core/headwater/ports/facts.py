@@ -155,6 +155,13 @@ class RunCatalog(Protocol):
     def renew(self, run_ids: Mapping[str, int]) -> dict[str, RunRecord]:
         """Extend the 3-minute leases of run id → fence; a `lost` run returns; those fenced or ended are left out."""
 
+    def pause(self, run_id: str, seconds: float, *, fence: int | None = None) -> RunRecord:
+        """Make the lease that long, as nobody renews it meanwhile; whoever opens the run again goes on with it.
+
+        Raises:
+            StateError: The run has ended, or another executor has taken it over already.
+        """
+
     def close(
         self,
         run_id: str,

@@ -8,60 +8,29 @@ that user code needs nothing but `import headwater`.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from headwater.errors import InvalidInputError
 from headwater.handle import Hooks
-from headwater.run import Run, RunSpec, current, open_run
+from headwater.run import Run, current, open_run
+from headwater.runspec import RunSpec
+from headwater.steps.identity import RunIdentity, inherited
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from headwater.home import Home
-    from headwater.version import Version
 
 GROUP = "headwater.ambient"
 """The entry-point group."""
-VARIABLE = "HEADWATER_RUN"
-_TRAVELS = ("key", "attempt", "group", "parent", "name", "project")
 MAX_JOINED = 1_000
 """Most joined runs a process keeps at hand."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunIdentity:
-    """Which execution this is, in the words of the orchestrator that runs it.
-
-    Key and attempt alone decide the run's id, so that any process finds the same run without asking.
-    """
-
-    key: str
-    """Stable for all attempts and unique among all that share a repository, e.g. `prefect:task-run/<id>`."""
-    attempt: int = 1
-    group: str | None = None
-    """What the orchestrator calls a run of the whole pipeline."""
-    parent: str | None = None
-    """Id of the run it belongs to."""
-    config: Mapping[str, Any] = field(default_factory=dict)
-    links: Mapping[str, str] = field(default_factory=dict)
-    name: str | None = None
-    """What the run is called; the key if left out."""
-    project: str | None = None
-    shared: bool = False
-    """Other processes are in the same execution, which none of them takes over: those that an operator starts."""
-    container: bool = False
-    """It is made of other runs, as a flow or a DAG run is: steps called in it become its children."""
-    drafts: list[Version[Any]] | None = None
-    """Where to note what the run logs, which then stays drafts that the adapter publishes or discards."""
 
 
 Identify: TypeAlias = Callable[[], RunIdentity | None]
@@ -83,26 +52,7 @@ def current_identity() -> RunIdentity | None:
         return identity
     answers = (_identifier(point)() for point in _points() if point.name in sys.modules)
     found = next((answer for answer in answers if answer is not None), None)
-    return found or _inherited()
-
-
-def to_environment(identity: RunIdentity) -> str:
-    """What a program started inside this execution finds in `HEADWATER_RUN`, to join it: ids and names, no config."""
-    shown = {name: getattr(identity, name) for name in _TRAVELS}
-    return json.dumps({name: value for name, value in shown.items() if value is not None}, sort_keys=True)
-
-
-def _inherited() -> RunIdentity | None:
-    text = os.environ.get(VARIABLE)
-    if not text:
-        return None
-    try:
-        found = {name: value for name, value in json.loads(text).items() if name in _TRAVELS}
-        return RunIdentity(**found, shared=True)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidInputError(
-            what=f"{VARIABLE} does not say which run this is", fix="it is set by orchestrators; unset it"
-        ) from error
+    return found or inherited()
 
 
 @contextmanager
@@ -150,7 +100,7 @@ def join(identity: RunIdentity) -> Run:
     name = f"{home.repository_id}\n{identity.key}\n{identity.attempt}"
     with _joining:
         run = _joined.get(name)
-        if run is None or run.state != "running":
+        if run is None or run.state != "running" or run.paused:
             run = _joined[name] = open_run(home, spec_of(identity))
         run.drafts = identity.drafts
         if len(_joined) > MAX_JOINED:  # a worker lives long; the oldest is found again if it is asked for
@@ -166,6 +116,7 @@ def spec_of(identity: RunIdentity) -> RunSpec:
         config=dict(identity.config),
         group=identity.group,
         parent=identity.parent,
+        parent_key=identity.parent_key,
         key=identity.key,
         attempt=identity.attempt,
         links=dict(identity.links),

@@ -6,7 +6,8 @@ import functools
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import Any, TypeVar, overload
 
-from headwater.run import RunSpec, current, open_run
+from headwater.run import current, open_run
+from headwater.runspec import RunSpec
 from headwater.steps.ambient import current_identity, default_home, join
 from headwater.steps.binding import Host, Hosted, begin
 from headwater.steps.declared import Out, Outputs, read_outputs

@@ -9,6 +9,7 @@ import pytest
 
 import headwater as hw
 from headwater import Repository, RunIdentity
+from headwater.runspec import run_id
 from headwater.steps.ambient import join, run_as, spec_of
 from headwater.steps.binding import Host, Hosted
 from headwater.steps.declared import read_outputs
@@ -120,6 +121,18 @@ def test_any_process_finds_the_same_run_by_key_and_attempt(repo: Repository) -> 
     joined_again = repo.run("task/1")
     joined_again.finish()
     assert (joined_again.attempt, joined_again.state) == (4, "finished")
+
+
+def test_a_run_that_was_paused_is_opened_anew_by_who_goes_on_with_it(repo: Repository) -> None:
+    identity = RunIdentity(key="task/1", group="g", parent_key="g")
+    before = join(identity)
+    assert before.parent == run_id(repo.id, "g", 1)
+    before.summary["waited"] = True
+    before.pause()
+    after = join(identity)
+    assert (after is before, after.id == before.id, after.state) == (False, True, "running")
+    after.finish()
+    assert repo.run("task/1").record.summary == {"waited": True}
 
 
 def test_a_value_that_no_codec_knows_is_pickled_only_on_request(repo: Repository) -> None:

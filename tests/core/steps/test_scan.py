@@ -89,10 +89,10 @@ def test_sets_and_frozen_sets_are_entered_but_not_strings_types_or_foreign_objec
 
 
 def test_a_million_numbers_are_not_walked_and_the_limit_is_said_once() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.warns(UserWarning, match="first 10000 values") as caught:
         assert find_handles(list(range(1_000_000))) == []
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
     assert len(caught) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
