@@ -29,6 +29,20 @@ def option(name: str, default: str = "", *, section: str = "headwater") -> str:
     return str(conf.get(section, name, fallback=default) or default)
 
 
+def base_hook() -> Any:
+    """The class that hooks have in common, and that finds connections."""
+    return first_of("airflow.sdk:BaseHook", "airflow.sdk.bases.hook:BaseHook", "airflow.hooks.base:BaseHook")
+
+
+def written_connection(name: str, text: str) -> Any:
+    """A connection as `AIRFLOW_CONN_…` has it, in JSON or as a URI; asks nobody."""
+    kind = first_of("airflow.sdk:Connection")
+    if hasattr(kind, "from_uri"):
+        return (kind.from_json if text.startswith("{") else kind.from_uri)(text, conn_id=name)
+    kind = first_of("airflow.models.connection:Connection")  # 3.0: the row's class reads them
+    return kind.from_json(text, conn_id=name) if text.startswith("{") else kind(uri=text, conn_id=name)
+
+
 def skips() -> type[Exception]:
     """What a task raises to be skipped."""
     found: type[Exception] = first_of(

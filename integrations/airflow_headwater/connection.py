@@ -18,7 +18,7 @@ import os
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from airflow_headwater.compat import current_context, first_of, hide_from_logs, option
+from airflow_headwater.compat import base_hook, current_context, first_of, hide_from_logs, option, written_connection
 from headwater import InvalidInputError
 from headwater.adapter import current, prefer
 
@@ -79,9 +79,8 @@ def named(conn_id: str | None) -> Settings | None:
     """
     missing = first_of("airflow.sdk.exceptions:AirflowNotFoundException", "airflow.exceptions:AirflowNotFoundException")
     failed = first_of("airflow.sdk.exceptions:AirflowRuntimeError", "airflow.exceptions:AirflowRuntimeError")
-    hook = first_of("airflow.sdk:BaseHook", "airflow.sdk.bases.hook:BaseHook")
     try:
-        return read(hook.get_connection(conn_id or option("conn_id", DEFAULT)))
+        return read(base_hook().get_connection(conn_id or option("conn_id", DEFAULT)))
     except (missing, failed):
         if conn_id:
             raise
@@ -126,9 +125,7 @@ def apply_without_airflow() -> bool:
     name = f"AIRFLOW_CONN_{option('conn_id', DEFAULT).upper()}"
     found = Settings()
     if os.environ.get(name):
-        make = first_of("airflow.sdk:Connection")
-        text = os.environ[name]
-        found = read(make.from_json(text, conn_id=name) if text.startswith("{") else make.from_uri(text, conn_id=name))
+        found = read(written_connection(name, os.environ[name]))
     url = found.url or option("url")
     if not url and not os.environ.get("HEADWATER_URL"):
         return False

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from airflow_headwater import connection
-from airflow_headwater.compat import first_of
+from airflow_headwater.compat import base_hook
 from headwater import HeadwaterError, InvalidInputError, Repository
 from headwater.adapter import connect, current, mask_text
 
-BaseHook: Any = first_of("airflow.sdk:BaseHook", "airflow.sdk.bases.hook:BaseHook")
+BaseHook: Any = base_hook()
 
 
 class HeadwaterHook(BaseHook):  # type: ignore[misc]  # found at run time, as its place moved

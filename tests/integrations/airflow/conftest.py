@@ -105,13 +105,13 @@ def write(dag: Any) -> None:
     places = ("airflow.serialization.definitions.dag", "airflow.serialization.serialized_objects")
     kind = first_of(*(f"{place}:SerializedDAG" for place in places))
     if hasattr(LazyDeserializedDAG, "from_dag"):
-        written = LazyDeserializedDAG.from_dag(dag)
+        known = written = LazyDeserializedDAG.from_dag(dag)
     else:  # 3.0
-        written = kind.from_dict(kind.to_dict(dag))
+        known, written = kind.from_dict(kind.to_dict(dag)), dag
     with create_session() as session:
         session.merge(DagBundleModel(name="testing"))
         session.commit()
-        kind.bulk_write_to_db("testing", None, [written], session=session)
+        kind.bulk_write_to_db("testing", None, [known], session=session)
         SerializedDagModel.write_dag(written, bundle_name="testing", session=session)
         session.commit()
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import pytest
 from airflow.sdk import dag, setup, task, task_group, teardown
-from airflow.sdk.exceptions import AirflowSkipException
 
 import headwater as hw
 from airflow_headwater import NewVersions, Use
+from airflow_headwater.compat import skips
 from airflow_headwater.identity import group_key
 from tests.integrations.airflow.conftest import states
 
@@ -227,7 +227,7 @@ def test_skips_failures_and_retries_leave_true_states(execute, repo, tmp_path) -
     def fates():
         @task.headwater(log="never")
         def skipped() -> str:
-            raise AirflowSkipException("nothing new")
+            raise skips()("nothing new")
 
         @task.headwater(log="broken")
         def failed() -> str:
