@@ -33,10 +33,12 @@ class _Postman:
         self.clients: dict[str, SyncPrefectClient] = {}
 
     def post(self, annotations: Sequence[ArtifactCreate]) -> None:
+        """Past the client's `create_artifact`, which makes one more event of each and doubles what it costs."""
         try:
             client = self._client()
             for annotation in annotations:
-                client.create_artifact(annotation)
+                sent = annotation.model_dump(mode="json", exclude_unset=True)
+                client.request("POST", "/artifacts/", json=sent).raise_for_status()
         except Exception as error:  # noqa: BLE001 - whatever it is, the work is done and recorded
             _log.warning("Prefect's pages could not be told: %s", error)
 
