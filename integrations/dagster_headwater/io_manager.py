@@ -39,6 +39,11 @@ class HeadwaterIOManager(dg.ConfigurableIOManager):
 
     headwater: dg.ResourceDependency[HeadwaterResource]
     default_alias: str = Field(default="latest", description="What inputs load that are neither made nor pinned")
+    honest_provenance: bool = Field(
+        default=False,
+        description="Whether Dagster is told which upstream data a pin or a re-execution has really read, so that an "
+        "asset made from an older version shows as stale; Dagster itself takes the newest for granted",
+    )
     allow_pickle: bool = Field(
         default=False, description="Whether values that no codec knows may be pickled, and pickles read"
     )
@@ -165,6 +170,8 @@ class HeadwaterIOManager(dg.ConfigurableIOManager):
         run = None if step is None else self._patiently(lambda: open_step(step, repo))
         pickles = self.allow_pickle or bool(word(context.definition_metadata, "allow_pickle"))
         version = self._patiently(lambda: loading.find(repo, run, wanted, partition))
+        if self.honest_provenance and step is not None and partition is None and context.has_asset_key:
+            seams.correct_provenance(step, context.asset_key, version.digest)
         return self._patiently(lambda: loading.value_of(version, as_, allow_pickle=pickles))
 
     # -- when something fails ----------------------------------------------------------

@@ -156,8 +156,7 @@ class Producer:
 def producer_of(context: dg.InputContext) -> Producer | None:
     """The step that Dagster says made the input, in this run or in the one it re-executes; None if neither."""
     upstream = context.upstream_output
-    run = None if upstream is None else getattr(upstream, "_run_id", None)
-    step = None if upstream is None else getattr(upstream, "_step_key", None)
+    run, step = seams.said(upstream, "run_id"), seams.said(upstream, "step_key")
     if upstream is None or not run or not step or run == seams.NO_RUN:
         return None
     return Producer(run, step, role_of(upstream.name, upstream.mapping_key))

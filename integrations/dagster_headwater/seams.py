@@ -6,6 +6,7 @@ Checked by tests/integrations/dagster/test_seams.py on the Dagster that is insta
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -20,6 +21,8 @@ _CRASHES = ("ChildProcessCrashException",)
 _INTERRUPTS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 _ENDS = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_UP_FOR_RETRY}
 _MAX_ERROR = 2_000
+MAX_EVENTS = 100
+"""Most materializations looked at for the one that made what is read."""
 
 
 def current_step() -> Any | None:
@@ -81,6 +84,29 @@ def said(context: Any, fact: str, otherwise: Any = None) -> Any:
         return getattr(context, fact)
     except Exception:  # noqa: BLE001  # DagsterInvariantViolationError and CheckError, depending on the fact
         return otherwise
+
+
+def correct_provenance(step: Any, key: dg.AssetKey, digest: str) -> None:
+    """Let Dagster record that the step reads upstream data of that digest, where it takes the newest for granted.
+
+    Without what this needs, Dagster records what it always does.
+    """
+    try:
+        known = step.maybe_fetch_and_get_input_asset_version_info(key)
+        if known is None or known.data_version is None or known.data_version.value == digest:
+            return
+        found = step.instance.fetch_materializations(key, limit=MAX_EVENTS).records
+        read = next((record for record in found if _data_version(record) == digest), None)
+        facts = {} if read is None else {"storage_id": read.storage_id, "run_id": read.run_id,
+                                         "timestamp": read.timestamp}  # fmt: skip
+        step.input_asset_records[key] = replace(known, data_version=dg.DataVersion(digest), **facts)
+    except (AttributeError, KeyError, TypeError):
+        return
+
+
+def _data_version(record: Any) -> str | None:
+    found: str | None = (record.asset_materialization.tags or {}).get("dagster/data_version")
+    return found
 
 
 # -- how steps ended -------------------------------------------------------------

@@ -47,12 +47,13 @@ def build_headwater_version_sensor(
     launches = job is not None or target is not None
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        repo = getattr(context.resources, resource_key).repository()
+        resource = getattr(context.resources, resource_key)
+        repo, pages = resource.repository(), resource.pages()
         watched = [_watch(spec, repo.home.project) for spec in assets]
         cursor, seen = _news(repo, watched, context.cursor)
         fresh = list({(asset.spec.key, version.id): (asset, version) for asset, version in seen}.values())
         return dg.SensorResult(
-            asset_events=[_materialization(asset, version) for asset, version in fresh],
+            asset_events=[_materialization(asset, version, pages) for asset, version in fresh],
             run_requests=[_request(asset, version) for asset, version in fresh] if launches else [],
             dynamic_partitions_requests=list(_new_partitions(fresh)),
             cursor=json.dumps({"headwater": 1, "after": cursor}),
@@ -114,11 +115,11 @@ def _standing(repo: hw.Repository, asset: Watched) -> Iterable[hw.Version[Any]]:
             yield repo.version(f"{name}:{asset.alias}")
 
 
-def _materialization(asset: Watched, version: hw.Version[Any]) -> dg.AssetMaterialization:
+def _materialization(asset: Watched, version: hw.Version[Any], pages: str | None) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         asset_key=asset.spec.key,
         partition=version.partition or None,
-        metadata=materialization_metadata(version, None),
+        metadata=materialization_metadata(version, None, pages=pages),
         tags={"dagster/data_version": version.digest, "dagster/data_version_is_user_provided": "true"},
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ def materialization_metadata(
         run: That logged it, if one did.
         value: What was logged: tables tell their rows and columns.
         partitioned: The rows are those of one partition.
-        pages: Address of Headwater's pages.
+        pages: Address of Headwater's pages; without, the metadata names commands instead of links.
     """
     record = version.record
     shown: dict[str, Any] = {
@@ -38,10 +39,12 @@ def materialization_metadata(
         shown["headwater/size"] = dg.MetadataValue.int(version.size)
     if pages:
         shown["headwater/url"] = dg.MetadataValue.url(page_of(pages, version))
+    else:  # nobody answers to a link: the command that shows it
+        shown["headwater/show"] = dg.MetadataValue.text(f"headwater artifact show {shlex.quote(str(version))}")
     if run is not None:
         shown["headwater/new_version"] = dg.MetadataValue.bool(record.run_id == run.id)
-        page = dg.MetadataValue.url(f"{pages}/runs/{run.id}") if pages else dg.MetadataValue.text(run.id)
-        shown["headwater/run"] = page
+        text = dg.MetadataValue.text(f"headwater run show {run.id}")
+        shown["headwater/run"] = dg.MetadataValue.url(f"{pages}/runs/{run.id}") if pages else text
         inputs = [str(v) for v in run.used_artifacts()]
         more = [f"and {len(inputs) - MAX_INPUTS} more"] if len(inputs) > MAX_INPUTS else []
         shown["headwater/inputs"] = dg.MetadataValue.json(inputs[:MAX_INPUTS] + more)

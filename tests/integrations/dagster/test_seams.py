@@ -17,6 +17,21 @@ def test_private_dagster_is_named_in_one_file_only():
         assert private in ([], ["dagster._core.libraries"]), path
 
 
+def test_private_attributes_of_dagster_are_read_in_one_file_only():
+    folder = Path(dagster_headwater.__file__).parent
+    for path in folder.rglob("*.py"):
+        if path.name == "seams.py":
+            continue
+        tree = ast.walk(ast.parse(path.read_text()))
+        names = [n.attr for n in tree if isinstance(n, ast.Attribute) and not _is_self(n.value)]
+        assert not [name for name in names if name.startswith("_") and not name.startswith("__")], path
+        assert 'getattr(context, "_' not in path.read_text(), path
+
+
+def _is_self(node):
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
 def test_the_library_is_registered_as_dagsters_libraries_are():
     from dagster_shared.libraries import DagsterLibraryRegistry
 

@@ -225,6 +225,9 @@ def test_a_materialization_shows_what_people_look_at(run, repo, instance):
     assert shown["headwater/inputs"] == ["lake/thing:v0"]
     assert (shown["headwater/files"], shown["headwater/new_version"]) == (1, True)
     assert shown["headwater/size"] == repo.version("double").size
+    assert shown["headwater/show"] == "headwater artifact show lake/double:v0"
+    assert shown["headwater/run"] == f"headwater run show {repo.runs(where=['name=double'])[0].id}"
+    assert not any(type(value) is dg.UrlMetadataValue for value in found.metadata.values())
     assert shown["dagster/row_count"] == 2
     assert [column.name for column in shown["dagster/column_schema"].columns] == ["a", "b"]
 

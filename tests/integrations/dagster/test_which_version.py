@@ -2,9 +2,11 @@
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 import headwater as hw
-from dagster_headwater import headwater_metadata
+from dagster_headwater import HeadwaterIOManager, headwater_metadata
 from tests.integrations.dagster.conftest import event, graph
 
 
@@ -140,9 +142,6 @@ def test_deps_on_what_is_not_in_headwater_are_no_uses(run, repo):
 
 
 def test_the_data_version_is_the_digest_so_that_unchanged_content_keeps_downstream_fresh(resources, repo):
-    from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
-    from dagster._core.loader import LoadingContextForTest
-
     content = ["a"]
 
     @dg.asset
@@ -157,8 +156,7 @@ def test_the_data_version_is_the_digest_so_that_unchanged_content_keeps_downstre
     with dg.instance_for_test() as instance:
 
         def status() -> StaleStatus:
-            resolver = CachingStaleStatusResolver(instance, defs.resolve_asset_graph(), LoadingContextForTest(instance))
-            return resolver.get_status(dg.AssetKey("out"))
+            return status_of(defs, instance, "out")
 
         job = defs.resolve_implicit_global_asset_job_def()
         assert job.execute_in_process(instance=instance).success
@@ -168,6 +166,31 @@ def test_the_data_version_is_the_digest_so_that_unchanged_content_keeps_downstre
         content[0] = "b"
         job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("raw")])
         assert status() == StaleStatus.STALE
+
+
+def status_of(defs, instance, key) -> StaleStatus:
+    resolver = CachingStaleStatusResolver(instance, defs.resolve_asset_graph(), LoadingContextForTest(instance))
+    return resolver.get_status(dg.AssetKey(key))
+
+
+@pytest.mark.parametrize("honest", [False, True])
+def test_an_asset_made_from_a_pinned_version_shows_as_stale_where_provenance_is_honest(honest, headwater, repo):
+    raw = counted()
+    pin = dg.AssetIn(metadata=headwater_metadata(version="v0"))
+    out = reader([], ins={"raw": pin})
+    manager = HeadwaterIOManager(headwater=headwater, honest_provenance=honest)
+    defs = dg.Definitions(assets=[raw, out], resources={"io_manager": manager})
+    with dg.instance_for_test() as instance:
+        job = defs.resolve_implicit_global_asset_job_def()
+        for chosen in ("raw", "raw", "out"):
+            assert job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(chosen)]).success
+        tags = event(instance, "out").tags
+        read = repo.version("raw:v0" if honest else "raw:v1").digest
+        assert tags["dagster/input_data_version/raw"] == read
+        assert status_of(defs, instance, "out") == (StaleStatus.STALE if honest else StaleStatus.FRESH)
+        made = instance.fetch_materializations(dg.AssetKey("raw"), limit=10).records
+        [pointed] = [r for r in made if str(r.storage_id) == tags["dagster/input_event_pointer/raw"]]
+        assert pointed.asset_materialization.tags["dagster/data_version"] == read
 
 
 def test_changed_content_fires_automation_and_unchanged_does_not(resources):
