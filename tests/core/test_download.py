@@ -668,6 +668,39 @@ def test_a_flipped_bit_in_the_file_cache_costs_a_fetch(here, root, target, tmp_p
     assert content(tmp_path / "again") == FILES
 
 
+def test_many_small_files_cost_few_requests_few_questions_of_the_cache_and_no_fsync(here, tmp_path, monkeypatch):
+    many = 3000
+    root = here.log(write(tmp_path / "many", {f"{n % 7}/{n:05}": b"%d" % n * 50 for n in range(many)}))
+    here.cache = FileCache(tmp_path / "cache", 100 << 20)
+    asked, synced, ask = [], [], here.cache._index.ask
+    monkeypatch.setattr(here.cache._index, "ask", lambda action: asked.append(1) or ask(action))
+    monkeypatch.setattr(os, "fsync", synced.append)
+    before = gets(here)
+    fetch(here, root, tmp_path / "first")
+    assert gets(here) - before <= 8  # the root, pages, and one range of each pack
+    assert len(asked) <= many / 20  # one question for 32 files and a few for each range; not three for each file
+    assert content(tmp_path / "first") == content(tmp_path / "many")
+    before = gets(here)
+    asked.clear()
+    fetch(here, root, tmp_path / "again")
+    assert gets(here) == before
+    assert len(asked) <= many / 20
+    assert content(tmp_path / "again") == content(tmp_path / "many")
+    assert not synced
+
+
+def test_a_cache_that_fails_costs_time_only(here, root, target, tmp_path, monkeypatch):
+    here.cache = FileCache(tmp_path / "cache", 100 << 20)
+
+    def full(*_: object) -> None:
+        raise StorageError(what="no room to write", where="the cache")
+
+    for name in ("open_some", "add_some", "add"):
+        monkeypatch.setattr(here.cache, name, full)
+    fetch(here, root, target)
+    assert content(target) == FILES
+
+
 def test_hard_links_are_made_when_asked(here, root, target, tmp_path):
     here.cache = FileCache(tmp_path / "cache", 100 << 20)
     fetch(here, root, target)

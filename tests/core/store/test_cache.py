@@ -219,6 +219,80 @@ def test_a_place_given_away_meanwhile_is_not_taken_back(cache: FileCache, monkey
     assert on_disk(cache.root) <= ROOM
 
 
+def steps_of(cache: FileCache, work) -> int:
+    """How many instructions SQLite ran for it, in hundreds."""
+    counted = []
+    with cache._index._solo.use() as db:
+        db.set_progress_handler(lambda: counted.append(1), 100)
+    work()
+    with cache._index._solo.use() as db:
+        db.set_progress_handler(None, 100)
+    return len(counted)
+
+
+def test_a_place_costs_the_same_however_many_files_there_are(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path / "cache", 1 << 30)
+    add(cache, 1)
+    few = steps_of(cache, lambda: add(cache, 2))
+    rows = [(b"%032d" % n, 1000, n, b"", 1, n) for n in range(20_000)]
+    cache._index.ask(lambda db: db.executemany("INSERT INTO file VALUES (?, ?, ?, ?, ?, ?)", rows))
+    assert cache.size == INDEX_RESERVE + 20_002 * (1000 + PER_FILE)
+    assert steps_of(cache, lambda: add(cache, 3)) <= few + 5
+    full = FileCache(cache.root, cache.size)
+    add(full, 4)  # the first one looks for what dead processes left
+    assert steps_of(full, lambda: add(full, 5)) <= few + 5
+    assert full.size <= full.quota_bytes
+
+
+def test_small_files_are_added_together(cache: FileCache, monkeypatch) -> None:
+    contents = {bytes(Digest.of(text)): text for text in (b"%d" % n * 100 for n in range(10))}
+    known = next(iter(contents))
+    cache.add_some({known: contents[known]})
+    asked, ask = [], cache._index.ask
+    monkeypatch.setattr(cache._index, "ask", lambda action: asked.append(1) or ask(action))
+    cache.add_some(contents)
+    assert len(asked) <= 4
+    found = cache.open_some([*contents, Digest.of(b"unknown")])
+    assert {digest: file.read() for digest, file in found.items()} == contents
+    for file in found.values():
+        file.close()
+    assert all(cache._index.path(digest).stat().st_mode & 0o777 == 0o444 for digest in contents)
+
+
+def test_small_files_added_together_keep_the_quota(cache: FileCache) -> None:
+    old = [add(cache, n) for n in range(10)]
+    assert old[0] in cache
+    contents = {bytes(Digest.of(text)): text for text in (b"s%03d" % n * 250 for n in range(4))}
+    cache.add_some(contents)
+    assert [digest in cache for digest in old] == [True] + [False] * 4 + [True] * 5
+    assert all(digest in cache for digest in contents)
+    more = {bytes(Digest.of(text)): text for text in (b"s%03d" % n * 250 for n in range(100, 120))}
+    cache.add_some(more)
+    assert cache.size <= ROOM
+    assert on_disk(cache.root) <= ROOM
+    assert sum(digest in cache for digest in more) == 10
+
+
+def test_of_small_files_added_together_the_wrong_one_is_not_taken(cache: FileCache) -> None:
+    good, wrong = bytes(Digest.of(b"good")), bytes(Digest.of(b"right"))
+    with pytest.raises(DigestMismatchError):
+        cache.add_some({good: b"good", wrong: b"wrong"})
+    assert good in cache and wrong not in cache
+    assert cache.size == INDEX_RESERVE + PER_FILE + 4
+    assert list((cache.root / "tmp").iterdir()) == []
+
+
+def test_the_cache_of_another_release_is_emptied(cache: FileCache) -> None:
+    digest = add(cache, 1)
+    cache._index.ask(lambda db: db.execute("PRAGMA user_version = 1"))
+    cache.close()
+    again = FileCache(cache.root, ROOM)
+    assert digest not in again
+    assert again.size == INDEX_RESERVE
+    assert list((cache.root / "files").rglob("*")) == []
+    assert add(again, 2) in again
+
+
 def test_a_fork_uses_its_own_connection(cache: FileCache) -> None:
     digest = add(cache, 1)
     child = os.fork()
