@@ -55,3 +55,8 @@ def validated(raw: str, limit: int) -> str:
     if len(raw) > limit:
         raise ValueError("too long")
     return raw
+
+
+@step(log="gathered")
+def gather(nested: dict[str, dict[str, list[hw.Version[str]]]]) -> str:
+    return " ".join(version.load() for inner in nested.values() for many in inner.values() for version in many)
