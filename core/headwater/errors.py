@@ -258,6 +258,12 @@ class FormatError(IntegrityError):
     code = "format"
 
 
+def not_installed(who: str, package: str, extra: str) -> StateError:
+    """The error of `who`, a URL scheme or a feature, that needs an outside package and does not find it."""
+    what = f"{who} needs {package}, which is not installed"
+    return StateError(what=what, fix=f'pip install "headwater[{extra}]"')
+
+
 def from_json(body: dict[str, Any]) -> HeadwaterError:
     """Rebuild the error that `to_json` described; one of an unknown code is the root class, in the same words."""
     cls, facts = _BY_CODE.get(str(body.get("code"))), dict(body.get("facts") or {})

@@ -42,8 +42,6 @@ BUILT_IN: Final[dict[str, str]] = {
     "https": _HTTP,
 }
 """Scheme → dotted path of the class."""
-EXTRAS: Final[dict[str, str]] = {_S3: "s3", _GCS: "gcs", _AZURE: "azure", _HTTP: "http"}
-"""Dotted path → the extra of `headwater` that brings what the class needs."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _AZURE_HOST = re.compile(r"[a-z0-9-]+\.blob\.(core\.[a-z.]+|storage\.azure\.net)\Z")
@@ -60,8 +58,10 @@ class Sources:
     def find(self, uri: str) -> Source:
         """The source that reads `uri`; one that only records it if no source knows its scheme.
 
+        Headwater's own load their SDK when they first ask, and say then which extra brings it.
+
         Raises:
-            StateError: What the source needs is not installed; names the extra.
+            StateError: A third party's source cannot be loaded.
         """
         if self._pid != os.getpid():
             self._made, self._pid = {}, os.getpid()
@@ -70,9 +70,9 @@ class Sources:
             return self._make(scheme, self._registered[scheme])
         path = _AZURE if _is_azure(scheme, uri) else BUILT_IN.get(scheme)
         if path is not None:
-            return self._make(path, lambda: _load(path, scheme))
+            return self._make(path, lambda: _load(path))
         third = _entry_point(scheme) if scheme else None
-        return self._make(scheme, third) if third else self._make(_OPAQUE, lambda: _load(_OPAQUE, scheme))
+        return self._make(scheme, third) if third else self._make(_OPAQUE, lambda: _load(_OPAQUE))
 
     def register(self, scheme: str, make: Callable[[], Source]) -> None:
         """Use `make()` for `scheme` in this registry, whatever else knows it.
@@ -110,14 +110,9 @@ def _is_azure(scheme: str, uri: str) -> bool:
         return False
 
 
-def _load(path: str, scheme: str) -> Source:
+def _load(path: str) -> Source:
     module, _, name = path.partition(":")
-    try:
-        return cast("Source", getattr(import_module(module), name)())
-    except ImportError as error:
-        extra = EXTRAS.get(path)
-        fix = f'pip install "headwater[{extra}]"' if extra else None
-        raise StateError(what=f"{scheme}:// needs {error.name or module}, which is not installed", fix=fix) from error
+    return cast("Source", getattr(import_module(module), name)())
 
 
 def _entry_point(scheme: str) -> Callable[[], Source] | None:

@@ -24,8 +24,8 @@ from headwater.errors import (
     HeadwaterError,
     InvalidInputError,
     NotFoundError,
-    StateError,
     StorageError,
+    not_installed,
 )
 from headwater.ports import ObjectInfo
 
@@ -127,8 +127,7 @@ def _connect(account: str) -> tuple[Any, bool]:
         from azure.core.pipeline.transport import RequestsTransport
         from azure.storage.blob import BlobServiceClient
     except ImportError:
-        what = "Azure needs azure-storage-blob, which is not installed"
-        raise StateError(what=what, fix='pip install "headwater[azure]"') from None
+        raise not_installed("Azure", "azure-storage-blob", "azure") from None
 
     transport = RequestsTransport(connection_timeout=10, read_timeout=60)
     transport.open()

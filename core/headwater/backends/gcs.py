@@ -28,8 +28,8 @@ from headwater.errors import (
     HeadwaterError,
     InvalidInputError,
     NotFoundError,
-    StateError,
     StorageError,
+    not_installed,
 )
 from headwater.ports import ObjectInfo
 
@@ -112,8 +112,7 @@ def _connect() -> Connection:
         from google.auth.exceptions import DefaultCredentialsError
         from google.cloud.storage import Client
     except ImportError:
-        what = "gs:// needs google-cloud-storage, which is not installed"
-        raise StateError(what=what, fix='pip install "headwater[gcs]"') from None
+        raise not_installed("gs://", "google-cloud-storage", "gcs") from None
 
     try:
         client = Client()

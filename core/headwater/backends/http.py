@@ -34,8 +34,8 @@ from headwater.errors import (
     NotFoundError,
     ReferenceChangedError,
     ReferenceMissingError,
-    StateError,
     StorageError,
+    not_installed,
 )
 from headwater.model.manifest import Pin
 from headwater.ports import Checked, Found, outcome_of
@@ -269,8 +269,7 @@ def _connect() -> Any:
         import requests
         from requests.adapters import HTTPAdapter
     except ImportError:
-        what = "http:// needs requests, which is not installed"
-        raise StateError(what=what, fix='pip install "headwater[http]"') from None
+        raise not_installed("http://", "requests", "http") from None
     session = requests.Session()
     session.headers["User-Agent"] = "headwater"
     for scheme in ("https://", "http://"):

@@ -27,8 +27,8 @@ from headwater.errors import (
     HeadwaterError,
     InvalidInputError,
     NotFoundError,
-    StateError,
     StorageError,
+    not_installed,
 )
 from headwater.ports import ObjectInfo
 
@@ -115,7 +115,7 @@ def _connect(settings: Settings) -> tuple[Any, bool]:
         from botocore import UNSIGNED
         from botocore.config import Config
     except ImportError:
-        raise StateError(what="s3:// needs boto3, which is not installed", fix='pip install "headwater[s3]"') from None
+        raise not_installed("s3://", "boto3", "s3") from None
 
     session = boto3.session.Session()
     try:

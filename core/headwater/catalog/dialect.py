@@ -19,7 +19,7 @@ import sqlalchemy
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from headwater.errors import StateError, StorageError
+from headwater.errors import StateError, StorageError, not_installed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,9 +120,7 @@ class PostgreSQL:
 
     def engine(self, url: URL) -> Engine:
         if find_spec("psycopg") is None:
-            raise StateError(
-                what="postgresql:// needs psycopg, which is not installed", fix='pip install "headwater[postgres]"'
-            )
+            raise not_installed("postgresql://", "psycopg", "postgres")
         if sqlalchemy.__version__ < "2":
             raise StateError(
                 what=f"a catalog in PostgreSQL needs SQLAlchemy 2, this is {sqlalchemy.__version__}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from headwater.errors import StateError
+from headwater.errors import not_installed
 
 _EXTRA = {"numpy": "numpy", "pandas": "pandas", "polars": "polars", "pyarrow": "arrow"}
 
@@ -22,6 +22,4 @@ def load_library(module: str) -> Any:
         root = module.partition(".")[0]
         if problem.name is None or problem.name.partition(".")[0] != root:
             raise
-        raise StateError(
-            what=f"this needs {root}, which is not installed", fix=f"pip install 'headwater[{_EXTRA.get(root, root)}]'"
-        ) from None
+        raise not_installed("this", root, _EXTRA.get(root, root)) from None

@@ -20,7 +20,7 @@ from rich.tree import Tree
 import headwater as hw
 from headwater.demo.ledger import Ledger, Sent
 from headwater.demo.pictures import correct, write_digits
-from headwater.errors import ConflictError, InvalidInputError
+from headwater.errors import ConflictError, not_installed
 from headwater.model.sizes import size_in_words
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def show(folder: Path, console: Console | None = None) -> None:
 
     Raises:
         ConflictError: The folder is there and not an earlier demo's.
-        InvalidInputError: scikit-learn is not installed.
+        StateError: scikit-learn is not installed.
     """
     Tour(folder, console or Console()).run()
 
@@ -172,7 +172,7 @@ def _require_sklearn() -> None:
     from importlib.util import find_spec
 
     if find_spec("sklearn") is None:
-        raise InvalidInputError(what="the demo needs scikit-learn", fix="pip install 'headwater[demo]'")
+        raise not_installed("the demo", "scikit-learn", "demo")
 
 
 def _make_anew(folder: Path) -> None:

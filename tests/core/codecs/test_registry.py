@@ -121,7 +121,7 @@ def test_a_codec_that_is_not_installed_says_so(tmp_path):
 def test_a_library_that_is_not_installed_is_named(tmp_path, monkeypatch):
     record, tree = write(pd.DataFrame({"a": [1]}), tmp_path / "v")
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(StateError, match=r"needs pandas.*pip install 'headwater\[pandas\]'"):
+    with pytest.raises(StateError, match=r"needs pandas.*pip install \"headwater\[pandas\]\""):
         registry.decode(record, tree)
 
 
