@@ -14,14 +14,12 @@ from urllib.parse import urlsplit
 
 from headwater.errors import AccessError, ConflictError, HeadwaterError, NotFoundError
 from headwater.model.keys import MARKER, decode_marker
-from headwater.ports.health import Examined
+from headwater.ports.health import Examined, examine_clock
 from headwater.store.ulids import new_ulid
 
 if TYPE_CHECKING:
     from headwater.ports import ObjectStore
 
-SKEW_SECONDS = 300.0
-"""Clocks that differ by more make ages, and so clean-up, unreliable (and S3 refuses requests from 15 minutes on)."""
 _DATA = b"headwater tries whether it may write here\n"
 _RIGHTS = {
     "s3": {"write": "s3:PutObject", "read": "s3:GetObject", "list": "s3:ListBucket", "delete": "s3:DeleteObject"},
@@ -64,17 +62,6 @@ def examine_marker(objects: ObjectStore, repository_id: str) -> Examined:
     if owner != repository_id:
         return Examined("marker", False, f"{objects.url} belongs to repository {owner}", "give each its own prefix")
     return Examined("marker", True, f"{objects.url} is this repository's")
-
-
-def examine_clock(name: str, there: float, here: float) -> Examined:
-    """Two clocks, seconds since 1970."""
-    skew = there - here
-    if abs(skew) > SKEW_SECONDS:
-        ahead = "ahead of" if skew > 0 else "behind"
-        return Examined(
-            name, False, f"is {abs(skew):,.0f} s {ahead} this machine's", "set the clock that is wrong (NTP)"
-        )  # fmt: skip
-    return Examined(name, True, f"within {max(1, abs(round(skew)))} s of this machine's")
 
 
 def _lifecycle(objects: ObjectStore) -> Iterator[Examined]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headwater.catalog.snapshot import RESTORED
 from headwater.errors import HeadwaterError
-from headwater.ports.health import Examined
+from headwater.ports.health import Examined, examine_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,19 +16,13 @@ if TYPE_CHECKING:
 
 OLDEST = 130000
 """The oldest PostgreSQL that is tried."""
-SKEW_SECONDS = 300
 
 
 def examine(database: Database) -> Iterator[Examined]:
     """Version, place, clock, readiness to be written to; nothing is changed."""
     yield database.read(_version)
     here = time.time()
-    now = database.read(lambda tx: tx.now) / 1_000_000
-    skew = now - here
-    what = f"within {max(1, round(abs(skew)))} s of this machine's"
-    if abs(skew) > SKEW_SECONDS:
-        what = f"is {abs(skew):,.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
-    yield Examined("catalog clock", abs(skew) <= SKEW_SECONDS, what, "" if abs(skew) <= SKEW_SECONDS else "run NTP")
+    yield examine_clock("catalog clock", database.read(lambda tx: tx.now) / 1_000_000, here)
     yield _writable(database)
     restored = database.read(lambda tx: tx.value("SELECT value FROM settings WHERE key = :key", key=RESTORED))
     if restored:
