@@ -41,7 +41,6 @@ from headwater.store.cache import FileCache
 from headwater.store.statcache import StatCache
 
 if TYPE_CHECKING:
-    from headwater.home import Home as OpenHome
     from headwater.ports import Catalog, ObjectStore
 
 CATALOG_FILE = "catalog.sqlite"
@@ -131,11 +130,11 @@ def create(url: str | Path, objects: str | None = None) -> Repository:
     Raises:
         InvalidInputError, StateError, StorageError, AccessError, FormatError
     """
-    catalog_url, folder = _catalog_url(str(url))
+    database, folder = catalog_url(str(url))
     if folder is not None:
         _make_folder(folder)
-    existed = not _make_catalog(catalog_url)
-    catalog = _open_upgraded(catalog_url)
+    existed = not _make_catalog(database)
+    catalog = _open_upgraded(database)
     try:
         _settle_root(catalog, str(url), objects, folder if existed else None, needed=folder is None)
     finally:
@@ -152,16 +151,16 @@ def _settle_root(catalog: Catalog, url: str, objects: str | None, existing: Path
             where=mask_text(url), fix="to reach the same place by another endpoint, set HEADWATER_OBJECTS there",
         )  # fmt: skip
     if objects and not known:
-        store = open_store(_absolute(objects))
+        store = open_store(whole_place(objects))
         _try_out(store)
         _check_marker(catalog, store)
-        catalog.set_setting(STORE_ROOT, _absolute(objects))
+        catalog.set_setting(STORE_ROOT, whole_place(objects))
     elif needed and not known:
         raise InvalidInputError(what="a catalog in PostgreSQL needs a place for its packs", fix="add --objects s3://…")
 
 
-def _absolute(objects: str) -> str:
-    """A folder as a whole path: other processes stand elsewhere."""
+def whole_place(objects: str) -> str:
+    """Where packs are, a folder as its whole path: other processes stand elsewhere."""
     return objects if urlsplit(objects).scheme not in ("", "file") else str(_path_of(objects))
 
 
@@ -198,11 +197,11 @@ def _open(url: str, project: str | None) -> Repository:
     now = settings.current()
     if url.startswith("memory:"):
         return _assemble(url, _sql().create("sqlite://"), MemoryStore(), project, now.cache)
-    catalog_url, folder = _catalog_url(url)
+    database, folder = catalog_url(url)
     if folder is not None and not (folder / CATALOG_FILE).exists():
         _make_folder(folder)
-        _make_catalog(catalog_url)
-    catalog = _sql().open_catalog(catalog_url)
+        _make_catalog(database)
+    catalog = _sql().open_catalog(database)
     try:
         objects = _objects_of(catalog, url, folder)
         return _assemble(mask_text(url), catalog, objects, project, _local_folder(folder, now.cache, catalog))
@@ -242,7 +241,7 @@ def open_other(url: str) -> Repository:
     Raises:
         As `connect`; NotFoundError: Nothing is there (a folder is not made).
     """
-    _, folder = _catalog_url(url)
+    _, folder = catalog_url(url)
     if folder is not None and not (folder / CATALOG_FILE).exists():
         raise NotFoundError(what="there is no repository", where=folder, fix="`headwater init` makes one")
     return _open(url, None)
@@ -306,8 +305,12 @@ def _check_marker(catalog: Catalog, objects: ObjectStore) -> None:
         )
 
 
-def _catalog_url(url: str) -> tuple[str, Path | None]:
-    """The database to open, and the folder of an embedded repository."""
+def catalog_url(url: str) -> tuple[str, Path | None]:
+    """The database to open, and the folder of an embedded repository.
+
+    Raises:
+        InvalidInputError: Not the URL of a repository.
+    """
     scheme = urlsplit(url).scheme
     if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
         return url, None
@@ -362,7 +365,7 @@ def _sql() -> Any:
     return import_module("headwater.catalog.sql")  # SQLAlchemy loads in a quarter of a second: only when it is needed
 
 
-def _open_default_home() -> OpenHome:
+def _open_default_home() -> Home:
     return default_repository().home
 
 

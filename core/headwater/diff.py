@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headwater.model.digest import Digest
-from headwater.model.manifest import Change, Entry, ReferenceEntry, StoredEntry, diff_roots
+from headwater.model.entries import entry_json
+from headwater.model.manifest import Change, Entry, StoredEntry, diff_roots
 
 if TYPE_CHECKING:
     from headwater.handle import Handle
@@ -52,9 +53,9 @@ class Diff(msgspec.Struct, frozen=True, kw_only=True):
         body: dict[str, Any] = {
             "old": self.old,
             "new": self.new,
-            "added": [_side(e) for e in self.added],
-            "removed": [_side(e) for e in self.removed],
-            "changed": [{"path": a.path, "old": _side(a), "new": _side(b)} for a, b in self.changed],
+            "added": [entry_json(e) for e in self.added],
+            "removed": [entry_json(e) for e in self.removed],
+            "changed": [{"path": a.path, "old": entry_json(a), "new": entry_json(b)} for a, b in self.changed],
             "renamed": [{"from": r.old.path, "to": r.new.path, "size": r.new.size} for r in self.renamed],
         }
         if self.lineage is not None:
@@ -138,10 +139,3 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _differing(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     keys = sorted(old.keys() | new.keys())
     return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
-
-
-def _side(entry: Entry) -> dict[str, Any]:
-    if isinstance(entry, ReferenceEntry):
-        pin = {k: v for k, v in msgspec.to_builtins(entry.pin).items() if v is not None}
-        return {"path": entry.path, "size": entry.size, "uri": entry.uri, "pin": pin, "strength": entry.pin.strength}
-    return {"path": entry.path, "size": entry.size, "digest": str(entry.digest), "executable": entry.executable}

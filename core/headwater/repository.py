@@ -191,7 +191,7 @@ class Repository:
             VersionNotFoundError
         """
         parsed = parse_name(name).within(self.home.project)
-        if parsed.alias is None or parsed.alias == "latest":
+        if parsed.alias is None or parsed.alias == LATEST:
             raise InvalidInputError(
                 what=f"{name!r} names no alias that can be set",
                 fix="write project/artifact:alias; latest moves by itself",

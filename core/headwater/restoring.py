@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from headwater import disk
-from headwater.connect import CATALOG_FILE, OBJECTS_FOLDER, STORE_ROOT, _absolute, _catalog_url, open_store
+from headwater.connect import CATALOG_FILE, OBJECTS_FOLDER, STORE_ROOT, catalog_url, open_store, whole_place
 from headwater.errors import InvalidInputError
 from headwater.upkeep import backups
 
@@ -32,16 +32,16 @@ def restore(url: str | Path, objects: str | None = None, backup: str | None = No
         ConflictError: The catalog there is not empty.
         InvalidInputError, IntegrityError, StorageError, AccessError
     """
-    catalog_url, folder = _catalog_url(str(url))
+    database, folder = catalog_url(str(url))
     if folder is not None:
         _clear(folder)
     elif objects is None:
         raise InvalidInputError(what="say where the backups are", fix="add --objects s3://…")
-    place = _absolute(objects) if objects else str(folder / OBJECTS_FOLDER) if folder else ""
-    found = backups.restore(catalog_url, open_store(place), backup)
+    place = whole_place(objects) if objects else str(folder / OBJECTS_FOLDER) if folder else ""
+    found = backups.restore(database, open_store(place), backup)
     if objects:
         sql: Any = import_module("headwater.catalog.sql")  # loads the SQL toolkit
-        catalog = sql.open_catalog(catalog_url)
+        catalog = sql.open_catalog(database)
         catalog.repairs.put_setting(STORE_ROOT, place)
         catalog.close()
     return found

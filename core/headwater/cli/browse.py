@@ -11,11 +11,11 @@ import click
 
 from headwater.cli.completion import complete_artifact, complete_name
 from headwater.cli.session import Session, Verb
-from headwater.cli.shapes import artifact_json, entry_json, event_json, version_json
+from headwater.cli.shapes import artifact_json, event_json, version_json
 from headwater.cli.text import count, facts, table, when
 from headwater.errors import InvalidInputError
-from headwater.model.manifest import ReferenceEntry
-from headwater.model.naming import parse_name
+from headwater.model.entries import ReferenceEntry, entry_json
+from headwater.model.naming import LATEST, parse_name
 from headwater.model.sizes import size_in_words
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _value(value: Any) -> str:
 @click.pass_obj
 def rm(session: Session, name: str, delete_aliases: bool, yes: bool) -> None:
     """Delete the version NAME (with its suffix); its number, lineage and facts stay as a tombstone."""
-    if parse_name(name).selector == "latest" and ":" not in name:
+    if parse_name(name).selector == LATEST and ":" not in name:
         raise InvalidInputError(what=f"{name} does not say which version", fix=f"write {name}:v3, or {name}:latest")
     version = session.repository.version(name)
     if not yes and not session.as_json and sys.stdin.isatty():

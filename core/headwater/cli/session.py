@@ -52,11 +52,6 @@ class Session:
         self._opened = connect(self.url or settings.current().url, project=self.project)
         return self._opened
 
-    @property
-    def current_project(self) -> str:
-        """Where names without a project live."""
-        return self.project or settings.current().project
-
     def emit(self, document: dict[str, Any], text: Callable[[], str]) -> None:
         """Print the result: the document with `--json`, else the text."""
         if self.as_json:

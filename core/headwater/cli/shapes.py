@@ -16,10 +16,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from headwater.model.manifest import Entry, ReferenceEntry
-
 if TYPE_CHECKING:
     from headwater.artifactinfo import ArtifactInfo
     from headwater.model.records import Event, RunRecord
@@ -97,14 +93,6 @@ def event_json(event: Event) -> dict[str, Any]:
         "details": event.details,
         "cursor": event.cursor,
     }
-
-
-def entry_json(entry: Entry) -> dict[str, Any]:
-    """One path of a version."""
-    if isinstance(entry, ReferenceEntry):
-        pin = {name: value for name, value in msgspec.to_builtins(entry.pin).items() if value is not None}
-        return {"path": entry.path, "size": entry.size, "uri": entry.uri, "pin": pin, "strength": entry.pin.strength}
-    return {"path": entry.path, "size": entry.size, "digest": str(entry.digest), "executable": entry.executable}
 
 
 def time_json(at: datetime | None) -> str | None:

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from headwater.model.layout import Box, Layout, arrange
+from headwater.model.naming import LATEST
 from headwater.model.sizes import size_in_words
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _title(version: VersionRecord) -> str:
 def _facts(version: VersionRecord) -> str:
     size = version.stored_size + (version.referenced_size or 0)
     files = "1 file" if version.n_entries == 1 else f"{version.n_entries:,} files"
-    names = [alias for alias in version.aliases if alias != "latest"]
+    names = [alias for alias in version.aliases if alias != LATEST]
     return _cut(" · ".join([version.type, files, size_in_words(size), *names]), 52)
 
 

@@ -6,7 +6,7 @@ everything the source told us about the bytes.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -75,3 +75,11 @@ class ReferenceEntry(msgspec.Struct, frozen=True, gc=False):
 
 
 Entry: TypeAlias = StoredEntry | ReferenceEntry
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """An entry as plain values, for JSON documents; a pin without what the source did not tell."""
+    if isinstance(entry, ReferenceEntry):
+        pin = {name: value for name, value in msgspec.to_builtins(entry.pin).items() if value is not None}
+        return {"path": entry.path, "size": entry.size, "uri": entry.uri, "pin": pin, "strength": entry.pin.strength}
+    return {"path": entry.path, "size": entry.size, "digest": str(entry.digest), "executable": entry.executable}

@@ -58,18 +58,6 @@ def format_ulid(milliseconds: int, entropy: bytes) -> str:
     return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
 
 
-def ulid_milliseconds(ulid: str) -> int:
-    """When a ULID was made, Unix milliseconds.
-
-    Raises:
-        InvalidInputError: Not a ULID.
-    """
-    value = 0
-    for character in check_ulid(ulid)[:10]:
-        value = value << 5 | _ALPHABET.index(character)
-    return value
-
-
 def check_ulid(text: str) -> str:
     """Return `text` if it is a ULID in its canonical upper-case form.
 

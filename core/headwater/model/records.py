@@ -14,7 +14,6 @@ import msgspec
 VersionState = Literal["draft", "published", "deleted", "discarded"]
 RunState = Literal["running", "finished", "failed", "cancelled", "skipped", "cached", "lost"]
 LogKind = Literal["created", "reproduced"]
-PackState = Literal["uploading", "live", "condemned", "deleting", "gone"]
 BlobKind = Literal["data", "chunks", "page", "root"]
 Direction = Literal["upstream", "downstream"]
 
