@@ -27,6 +27,7 @@ from headwater.adapter import (
 from prefect_headwater import assets, endings, together
 from prefect_headwater.caching import seeing_names
 from prefect_headwater.identity import of_task_run
+from prefect_headwater.typed import TypedTask
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +36,7 @@ CLOCK_SLACK = 0.25
 """Prefect's clock of a timeout starts before ours, seconds."""
 
 
-class StepTask(Task[P, R]):
+class StepTask(TypedTask[P, R]):
     """A task that records. Made by `step`; everything a `prefect.Task` can do, it does.
 
     Args:

@@ -68,6 +68,21 @@ def plain(x: int) -> int:
     return x
 
 
+class Trainer:
+    @step(log="model")
+    def train(self, data: Version[Path]) -> int:
+        return 1
+
+    @step(log="model")
+    async def tune(self, data: Version[Path], n: int) -> int:
+        return n
+
+    @step(log="shard")
+    @staticmethod
+    def load(n: int) -> Path:
+        return Path()
+
+
 @track
 @flow
 async def pipeline(day: str, data: Version[Path] = hw.Use("raw")) -> str:
@@ -87,7 +102,22 @@ async def pipeline(day: str, data: Version[Path] = hw.Use("raw")) -> str:
     reveal_type(by_hand())  # Version[Any]
     reveal_type(plain(1))  # int
     reveal_type(report(cleaned))  # str
+    trainer = Trainer()
+    reveal_type(trainer.train(raw))  # Version[int]
+    reveal_type(trainer.train.submit(raw).result())  # Version[int]
+    reveal_type(await trainer.tune(raw, 1))  # Version[int]
+    reveal_type(Trainer.load(1))  # Version[Path]
+    reveal_type(extract.fn(day))  # Version[Path]
+    reveal_type(extract(day, return_state=True).result())  # Version[Path]
     reveal_type(extract.submit(day).result())  # Version[Path]
+    reveal_type(extract.submit(day, wait_for=[raw]).result())  # Version[Path]
+    reveal_type(extract.submit(day, return_state=True).result())  # Version[Path]
+    reveal_type(extract.map(["a", "b"]).result())  # list[Version[Path]]
+    reveal_type(extract.delay(day).result())  # Version[Path]
+    reveal_type(clean.submit(raw).result())  # Version[dict[str, int]]
+    reveal_type(clean.map([raw]).result())  # list[Version[dict[str, int]]]
+    reveal_type(clean.delay(raw).result())  # Version[dict[str, int]]
+    reveal_type(split.submit(raw).result())  # tuple[Version[Path], Version[int]]
     reveal_type(extract.with_options(retries=1)(day))  # Version[Path]
     return report(cleaned)
 

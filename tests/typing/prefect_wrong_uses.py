@@ -23,7 +23,16 @@ def one_of_two() -> Path:
     return Path()
 
 
+class Trainer:
+    @step
+    def train(self, data: Version[int]) -> int:
+        return data.load()
+
+
 def calls() -> None:
+    Trainer().train(1)  # wrong
+    Trainer().train.submit()  # wrong
+    extract.submit(1)  # wrong
     extract(1)  # wrong
     report(extract("x"))  # wrong
     extract("x").exists()  # wrong
