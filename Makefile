@@ -5,6 +5,8 @@
 #   make demo-dagster   one as Dagster assets, in a running Dagster
 #   make test    everything CI runs
 #   make check   the same without what is slow (under 3 minutes)
+#   make tests-airflow-3.0.6   the conformance suite on one version of an orchestrator; tests-versions on the oldest
+#                and newest of each, which `make test` does too, tests-versions-all on all of .ci/versions
 #   make bench   speed and memory beside W&B and DVC
 #   make docs    write docs/cli.md from the commands
 #   make format  let ruff rewrite the code
@@ -17,6 +19,8 @@ PINS := .ci/constraints.txt
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n $(WORKERS) --dist loadfile
+VERSIONS := $(patsubst .ci/versions/%.txt,%,$(wildcard .ci/versions/*.txt))
+BETWEEN := airflow-3.1.8 # neither oldest nor newest: `make test` leaves it out
 ORCHESTRATORS := $(patsubst tests/integrations/%/,%,$(wildcard $(addprefix tests/integrations/,prefect/ airflow/ dagster/)))
 
 export PATH := $(PATH):$(abspath $(BIN)) # last: programs that the machine has come before those of wheels
@@ -25,8 +29,11 @@ unexport PYTHONDONTWRITEBYTECODE # compiled once, every later start is twice as 
 # uv is quick; where it cannot reach the packages, pip, which may be set up for them, does the same
 INSTALL = { $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c $(PINS) $(1) || \
 	$(BIN)/python -m pip install -q -c $(PINS) $(1); }
+INSTALL_THESE = { $(BIN)/uv pip install -q --no-deps --python $(1)/bin/python $(2) || \
+	$(BIN)/python -m pip --python $(1)/bin/python install -q --no-deps $(2); }
 
-.PHONY: demo demo-prefect demo-airflow demo-dagster test check bench docs format lint types tests-core $(addprefix tests-,$(ORCHESTRATORS)) clean
+.PHONY: demo demo-prefect demo-airflow demo-dagster test check bench docs format lint types tests-core browser clean \
+	tests-versions tests-versions-all $(addprefix tests-,$(ORCHESTRATORS) $(VERSIONS))
 
 demo: $(VENV)/.demo
 	@$(BIN)/headwater demo
@@ -40,7 +47,7 @@ demo-airflow: $(VENV)/.dev
 demo-dagster: $(VENV)/.dev
 	@$(BIN)/python examples/dagster/demo.py
 
-test: lint types $(addprefix tests-,$(ORCHESTRATORS)) tests-core
+test: lint types $(addprefix tests-,$(ORCHESTRATORS)) tests-versions tests-core
 
 check: lint types $(VENV)/.dev
 	$(PYTEST) $(PARALLEL) -m "not slow" --ignore=tests/integrations tests
@@ -56,8 +63,28 @@ tests-core: $(VENV)/.dev
 	$(PYTEST) $(PARALLEL) --ignore=tests/integrations tests
 
 # one process each: an orchestrator changes logging, settings and signal handlers of the process it lives in
-$(addprefix tests-,$(ORCHESTRATORS)): tests-%: $(VENV)/.dev
+$(addprefix tests-,$(ORCHESTRATORS)): tests-%: $(VENV)/.dev browser
 	$(PYTEST) tests/integrations/$*
+
+tests-versions: $(addprefix tests-,$(filter-out $(BETWEEN),$(VERSIONS)))
+
+tests-versions-all: $(addprefix tests-,$(VERSIONS))
+
+# what the adapter relies on is there, and the facts that hold for every orchestrator hold on this version of it
+$(addprefix tests-,$(VERSIONS)): tests-%: .cache/versions/%/.made
+	.cache/versions/$*/bin/python -m pytest -q tests/test_ranges.py \
+		$(wildcard $(addprefix tests/integrations/$(firstword $(subst -, ,$*))/,test_seams.py test_conformance.py))
+
+.cache/versions/%/.made: .ci/versions/%.txt $(VENV)/.made pyproject.toml
+	rm -rf $(@D)
+	$(PYTHON) -m venv --without-pip $(@D)
+	$(call INSTALL_THESE,$(@D),-r $<)
+	$(call INSTALL_THESE,$(@D),-e .)
+	@touch $@
+
+# a Chromium for the tests that look at pages; set HEADWATER_NO_BROWSER=1 to do without these tests
+browser:
+	@.ci/browser
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks

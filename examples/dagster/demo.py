@@ -125,9 +125,9 @@ def wait_for(what: Any, name: str, seconds: float = 150) -> None:
         time.sleep(0.3)
 
 
-def screenshot(dagster: Dagster, path: str, file: Path) -> bool:
+def screenshot(dagster: Dagster, path: str, file: Path, browser: str | None = None) -> bool:
     """A picture of a page by a headless Chromium; False where there is none."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    browser = browser or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         return False
     dagster.ask("mutation { setNuxSeen }")  # else a welcome covers the page

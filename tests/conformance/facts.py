@@ -154,6 +154,7 @@ class PipelineFacts:
         assert graph_of(repo, pipelines.DIAMOND, "launch-2") == again
         assert len(repo.version("joined").logged_by(all=True)) == 2
 
+    @pytest.mark.timeout(300)
     def test_two_overlapping_runs_never_read_each_others_data(
         self, orchestrator: Orchestrator, repo: Repository, tmp_path: Path
     ) -> None:
@@ -166,7 +167,7 @@ class PipelineFacts:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(90)
+            thread.join(280)
         for seed, pipeline in enumerate(launches, 1):
             trained = ran(uses=[f"raw=raw{seed}"], logs=[f"model=model(raw{seed})"])
             assert graph_of(repo, pipeline, f"launch-{seed}")["train"] == [trained]

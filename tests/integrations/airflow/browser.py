@@ -5,30 +5,28 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import httpx
 from websockets.sync.client import connect
 
+from tests.servers.chromium import chromium
 from tests.servers.processes import Server, free_ports
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-PROGRAM = next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
 class Browser:
     """One page; `stop` ends the process."""
 
     def __init__(self) -> None:
+        program = chromium()
         (port,) = free_ports(1)
         self._server, self._numbers, self._place = Server("browser"), itertools.count(), f"http://127.0.0.1:{port}/json"
         folder = self._server.folder
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--proxy-server=direct://", "--window-size=1400,1000"]
         self._server.start(
             [
-                str(PROGRAM),
+                program,
                 *flags,
                 f"--user-data-dir={folder}/profile",
                 f"--remote-debugging-port={port}",

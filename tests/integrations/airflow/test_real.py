@@ -142,7 +142,6 @@ def test_nothing_secret_is_in_the_logs(airflow) -> None:
     assert found == []
 
 
-@pytest.mark.skipif(browser.PROGRAM is None, reason="no browser to look with")
 def test_the_task_page_shows_the_link(airflow, tmp_path) -> None:
     run_id, _ = airflow.run("producer", "pictured", text="pictured")
     picture = Path(os.environ.get("HEADWATER_SCREENSHOTS", tmp_path), "airflow-task.png")

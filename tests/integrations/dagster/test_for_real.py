@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
+from tests.servers.chromium import chromium
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[3]
@@ -38,9 +38,8 @@ def test_launch_sensor_check_and_automation_in_a_running_dagster(demo, tmp_path,
         assert {"corrected-labels:v0", "training_data:v0", "digits-model:v0"} <= upstream
         assert all(run.state == "finished" for run in repo.runs())
         picture = tmp_path / "asset.png"
-        if shutil.which("chromium"):
-            assert demo.screenshot(dagster, "/assets/model", picture)
-            assert picture.stat().st_size > 20_000
+        assert demo.screenshot(dagster, "/assets/model", picture, chromium())
+        assert picture.stat().st_size > 20_000
 
 
 PROJECT = {
