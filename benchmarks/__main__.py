@@ -13,8 +13,8 @@ from benchmarks.child import ROOT
 from benchmarks.figures import Figure, print_table, to_json
 
 NAMES = (
-    "imports", "steps", "prefect_steps", "dagster_assets", "small_files", "large_file", "million_entries", "lineage",
-    "collection", "team_store", "team_catalog",
+    "imports", "steps", "prefect_steps", "airflow_parse", "dagster_assets", "small_files", "large_file",
+    "million_entries", "lineage", "collection", "team_store", "team_catalog",
 )  # fmt: skip
 
 

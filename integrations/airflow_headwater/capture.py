@@ -11,11 +11,14 @@ References go into `captured.<uri>` artifacts, pinned where a source can say wha
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import headwater as hw
 from airflow_headwater.compat import first_of, option
 from airflow_headwater.runs import join_task
-from headwater import Artifact, Run, name
+
+if TYPE_CHECKING:
+    from headwater import Artifact, Run
 
 
 class Seen(NamedTuple):
@@ -59,7 +62,7 @@ def _record(run: Run, inputs: set[str], outputs: set[str]) -> None:
 
 
 def _reference(uri: str) -> Artifact:
-    artifact = Artifact(name("captured", uri), "reference", description=uri)
+    artifact = hw.Artifact(hw.name("captured", uri), "reference", description=uri)
     artifact.add_reference(uri, name="data", on_unavailable="record")
     return artifact
 

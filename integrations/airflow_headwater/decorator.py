@@ -14,11 +14,13 @@ from airflow_headwater.links import HeadwaterRunLink
 from airflow_headwater.runs import complete_sequences, recording
 from airflow_headwater.uses import accent
 from headwater import Use as CoreUse
-from headwater.adapter import Plan, make_step, read_function, read_outputs
+from headwater import adapter
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.bases.decorator import TaskDecorator
+
+    from headwater.adapter import Plan
 
 
 class HeadwaterDecoratedOperator(DecoratedOperator, PythonOperator):
@@ -55,17 +57,17 @@ class HeadwaterDecoratedOperator(DecoratedOperator, PythonOperator):
         self.project = project
         self.headwater_conn_id = headwater_conn_id
         if not kwargs.get("_airflow_mapped_validation_only"):
-            op_args, op_kwargs = _with_uses(read_function(python_callable), op_args or (), op_kwargs or {})
+            op_args, op_kwargs = _with_uses(adapter.read_function(python_callable), op_args or (), op_kwargs or {})
         upstream: dict[str, Any] = {"python_callable": python_callable, "op_args": op_args, "op_kwargs": op_kwargs}
         super().__init__(**upstream, kwargs_to_upstream=upstream, **kwargs)
 
     def execute(self, context: Context) -> Any:
         """Run the function, publish what it declares, end the run; all before Airflow hears of success."""
         function = self.python_callable
-        plan_of = read_outputs(_plain_names(self.logs))
+        plan_of = adapter.read_outputs(_plain_names(self.logs))
         with recording(context, self.project, self.headwater_conn_id) as here:  # type: ignore[arg-type]  # it is a dict
             complete_sequences(self)
-            step = make_step(function, plan_of, self.project, here.host)
+            step = adapter.make_step(function, plan_of, self.project, here.host)
             step.__signature__ = inspect.signature(function)  # also what is injected: the templater resolved it
             self.python_callable = step
             try:

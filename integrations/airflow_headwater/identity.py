@@ -7,12 +7,15 @@ airflow@<instance>:…                       with `[headwater] instance`, where 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_headwater.compat import option, redact
-from headwater import HeadwaterError
-from headwater.adapter import Run, RunIdentity, RunSpec, default_home, mask, open_run, plain_of, run_id
+from headwater import HeadwaterError, adapter
+
+if TYPE_CHECKING:
+    from headwater.adapter import Run, RunIdentity
 
 TEST_RUN = "__airflow_temporary_run_"
 """How the run ids of `airflow tasks test` begin."""
@@ -35,21 +38,30 @@ def attempt_of(ti: Any) -> int:
     return max(1, int(ti.try_number or 0))
 
 
-def identity_of(context: dict[str, Any], project: str | None = None) -> RunIdentity:
-    """The execution that a task's context describes; asks nobody."""
+def project_of(task: Any) -> str | None:
+    """The project that one of our operators was given; what others call so is something else."""
+    return getattr(task, "project", None) if hasattr(task, "headwater_conn_id") else None
+
+
+def name_of(context: dict[str, Any], project: str | None = None) -> RunIdentity:
+    """Which execution a task's context describes; asks nobody and loads little, as it is said of every task."""
     ti = context["ti"]
     group = group_key(ti.dag_id, ti.run_id)
-    link = getattr(ti, "log_url", None)
-    return RunIdentity(
+    return adapter.RunIdentity(
         key=task_key(ti),
         attempt=attempt_of(ti),
         group=group,
-        parent=run_id(default_home().repository_id, group, 1),
-        config=config_of(context),
-        links={"airflow": str(link)} if link else {},
+        parent_key=group,
         name=ti.task_id,
-        project=project,
+        project=project or project_of(context["task"]),
     )
+
+
+def identity_of(context: dict[str, Any], project: str | None = None) -> RunIdentity:
+    """The same with all that its run is to show."""
+    link = getattr(context["ti"], "log_url", None)
+    links = {"airflow": str(link)} if link else {}
+    return replace(name_of(context, project), config=config_of(context), links=links)
 
 
 def config_of(context: dict[str, Any]) -> dict[str, Any]:
@@ -70,8 +82,8 @@ def config_of(context: dict[str, Any]) -> dict[str, Any]:
     }
     told = {"conf": dict(getattr(dag_run, "conf", None) or {}), "params": dict(context.get("params") or {})}
     shown = {"airflow": {name: value for name, value in airflow.items() if value is not None}}
-    shown |= {name: plain_of(values) for name, values in told.items() if values}
-    return dict(mask(redact(shown)))
+    shown |= {name: adapter.plain_of(values) for name, values in told.items() if values}
+    return dict(adapter.mask(redact(shown)))
 
 
 def _text(value: Any) -> str | None:
@@ -86,7 +98,7 @@ def open_dag_run(context: dict[str, Any], project: str | None = None) -> Run | N
     None where it has ended already, as when a task of a finished DAG run is cleared by itself.
     """
     ti, dag_run = context["ti"], context.get("dag_run")
-    spec = RunSpec(
+    spec = adapter.RunSpec(
         name=ti.dag_id,
         project=project,
         key=group_key(ti.dag_id, ti.run_id),
@@ -98,7 +110,7 @@ def open_dag_run(context: dict[str, Any], project: str | None = None) -> Run | N
         capture=(),
     )
     try:
-        return open_run(default_home(), spec)
+        return adapter.open_run(adapter.default_home(), spec)
     except HeadwaterError:
         return None
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_headwater.compat import first_of
 from airflow_headwater.identity import attempt_of, task_key
-from headwater import NotFoundError, Version
-from headwater.adapter import default_repository, run_id
+from headwater import NotFoundError, adapter
+
+if TYPE_CHECKING:
+    from headwater import Version
 
 
 def convert_asset(asset: Any, lineage_context: Any) -> Any:  # noqa: ARG001 - OpenLineage's signature
@@ -31,9 +33,9 @@ class Facets:
 
 def _lineage_of(ti: Any) -> Any:
     lineage = first_of("airflow.providers.openlineage.extractors:OperatorLineage")
-    repo = default_repository()
+    repo = adapter.default_repository()
     try:
-        run = repo.run(run_id(repo.id, task_key(ti), attempt_of(ti)))
+        run = repo.run(adapter.run_id(repo.id, task_key(ti), attempt_of(ti)))
     except NotFoundError:
         return lineage()
     return lineage(

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import headwater as hw
 from airflow_headwater.operators import HeadwaterOperator
-from headwater import Artifact, Run, Version
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from headwater import Artifact, Run, Version
 
 
 class _Logs(HeadwaterOperator):
@@ -33,7 +35,7 @@ class _Logs(HeadwaterOperator):
         self.aliases, self.tags, self.metadata, self.description = aliases, tags, metadata, description
 
     def _new(self) -> Artifact:
-        return Artifact(
+        return hw.Artifact(
             self.artifact, self.type, description=self.description or "", metadata=dict(self.metadata or {})
         )
 

@@ -11,11 +11,12 @@ from airflow_headwater import connection
 from airflow_headwater.lineage import Facets
 from airflow_headwater.links import HeadwaterRunLink
 from airflow_headwater.runs import recording
-from headwater import InvalidInputError, Run, StateError, Version
-from headwater.adapter import default_repository, find_handles, plain_of
+from headwater import InvalidInputError, StateError, adapter
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from headwater import Run, Version
 
 
 class HeadwaterOperator(Facets, BaseOperator):
@@ -43,8 +44,8 @@ class HeadwaterOperator(Facets, BaseOperator):
         """Open the run, record, end it."""
         with recording(context, self.project, self.headwater_conn_id) as here:  # type: ignore[arg-type]
             fields = {name: getattr(self, name) for name in self.template_fields if name != "project"}
-            run = here.join({"operator": plain_of(fields)})
-            run.use_many([(handle, None) for handle in find_handles(fields)])
+            run = here.join({"operator": adapter.plain_of(fields)})
+            run.use_many([(handle, None) for handle in adapter.find_handles(fields)])
             with here.current():
                 return self.record(run, context)
 
@@ -114,7 +115,7 @@ class HeadwaterPromoteOperator(HeadwaterOperator):
         """Use it, move the aliases."""
         found = run.use_artifact(self.version)
         for alias in [self.aliases] if isinstance(self.aliases, str) else self.aliases:
-            default_repository().set_alias(f"{found.name}:{alias}", to=found, expect=self.expect)
+            adapter.default_repository().set_alias(f"{found.name}:{alias}", to=found, expect=self.expect)
         return found.reload()
 
 
@@ -135,7 +136,7 @@ class HeadwaterCheckReferencesOperator(HeadwaterOperator):
 
     def record(self, run: Run, context: Context) -> dict[str, int]:  # noqa: ARG002
         """Use it, ask the sources."""
-        report = default_repository().check(run.use_artifact(self.version))
+        report = adapter.default_repository().check(run.use_artifact(self.version))
         for drift in report.drifts:
             self.log.warning("%s: %s is %s: %s", report.version, drift.uri, drift.outcome, drift.found)
         run.summary["references"] = report.counts
@@ -158,4 +159,4 @@ class HeadwaterCleanUpOperator(HeadwaterOperator):
     def record(self, run: Run, context: Context) -> int:  # noqa: ARG002
         """Sweep."""
         connection.apply(self.headwater_conn_id)
-        return default_repository().sweep()
+        return adapter.default_repository().sweep()

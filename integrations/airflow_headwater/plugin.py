@@ -10,15 +10,19 @@ import functools
 import logging
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
-from airflow_headwater import capture, connection, runs
+from airflow_headwater import aside, capture, connection, runs
 from airflow_headwater.compat import allow_in_xcoms, current_context, first_of, option
+from airflow_headwater.identity import attempt_of, group_key, task_key
 from airflow_headwater.links import HeadwaterRunLink
-from headwater.adapter import RunState, default_repository, tracking
+from headwater import adapter
+
+if TYPE_CHECKING:
+    from headwater.adapter import RunState
 
 log = logging.getLogger("airflow.task.headwater")
 HANDLES = ("headwater.version.Version", "headwater.steps.unrecorded.Unrecorded")
@@ -44,7 +48,7 @@ class Listener:
         """In the worker, after rendering and before `execute`."""
         context = current_context()
         task = getattr(task_instance, "task", None)
-        if context is None or task is None or tracking() == "off":
+        if context is None or task is None or adapter.tracking() == "off":
             return
         runs.enter_task(context)
         if hasattr(getattr(task, "python_callable", None), "__headwater_step__"):
@@ -78,6 +82,13 @@ class Listener:
     def on_task_instance_skipped(self, previous_state: Any, task_instance: Any) -> None:  # noqa: ARG002
         """In the worker, when the task skipped itself."""
         _close(task_instance, "skipped")
+
+    @hookimpl
+    @_quietly
+    def before_stopping(self, component: Any) -> None:  # noqa: ARG002
+        """In the worker, last of all: a task that nothing above was said of goes on later."""
+        runs.leave_task()
+        runs.pause_here()
 
     @hookimpl
     @_quietly
@@ -117,18 +128,20 @@ def _close(ti: Any, state: RunState, error: Any = None) -> None:
         runs.leave_task()
         runs.close_here(ti, state, error)
     elif connection.apply_without_airflow():
-        runs.close_task(ti, state, error)
+        key, attempt = task_key(ti), attempt_of(ti)  # now: the row is Airflow's, of a session of this thread
+        aside.do(lambda: runs.close_task(key, attempt, state, error))
 
 
 def _close_dag_run(dag_run: Any, state: RunState) -> None:
     if connection.apply_without_airflow():
-        runs.close_dag_run(dag_run.dag_id, dag_run.run_id, state)
+        group = group_key(dag_run.dag_id, dag_run.run_id)
+        aside.do(lambda: runs.close_dag_run(group, state))
 
 
 def latest(name: str) -> str:
     """For templates, `{{ macros.headwater.latest('vision/raw') }}`: the version that the name means now."""
     connection.apply()
-    return str(default_repository().version(name))
+    return str(adapter.default_repository().version(name))
 
 
 def _readers() -> list[Any]:

@@ -6,28 +6,17 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from airflow_headwater import connection
 from airflow_headwater.assets import announce
 from airflow_headwater.compat import current_context, option, pauses, skips, successes
-from airflow_headwater.identity import attempt_of, group_key, identity_of, open_dag_run, task_key
-from headwater import HeadwaterError
-from headwater.adapter import (
-    Hosted,
-    Plan,
-    Run,
-    RunIdentity,
-    RunState,
-    default_repository,
-    join,
-    lenient,
-    run_as,
-    state_after,
-    surrounding_run,
-    to_environment,
-    tracking,
-)
+from airflow_headwater.identity import attempt_of, identity_of, name_of, open_dag_run, task_key
+from headwater import HeadwaterError, adapter
+
+if TYPE_CHECKING:
+    from headwater.adapter import Hosted, Plan, Run, RunIdentity, RunState
 
 log = logging.getLogger("airflow.task.headwater")
 BACKEND = "airflow_headwater.xcom.HeadwaterXComBackend"
@@ -47,12 +36,12 @@ def join_task(context: dict[str, Any], project: str | None = None, config: Mappi
         HeadwaterError: The repository cannot be reached.
     """
     identity = _enter(context, project)
-    return join(_with(identity, config={**identity.config, **(config or {})}))
+    return adapter.join(replace(identity, config={**identity.config, **(config or {})}))
 
 
 def _enter(context: dict[str, Any], project: str | None) -> RunIdentity:
     connection.apply(getattr(context["task"], "headwater_conn_id", None))
-    identity = identity_of(context, project or getattr(context["task"], "project", None))
+    identity = identity_of(context, project)
     if _opened.get("key") != _name(identity):
         open_dag_run(context, identity.project)
         log.info("recorded: headwater run show '%s'", identity.key)
@@ -66,11 +55,6 @@ _opened: dict[str, Any] = {}
 
 def _name(identity: RunIdentity) -> str:
     return f"{os.getpid()} {identity.key} {identity.attempt}"
-
-
-def _with(identity: RunIdentity, **changes: Any) -> RunIdentity:
-    fields = {name: getattr(identity, name) for name in RunIdentity.__dataclass_fields__}
-    return RunIdentity(**{**fields, **changes})
 
 
 def is_open(context: Mapping[str, Any]) -> bool:
@@ -89,7 +73,7 @@ class Recording:
     def __init__(self, context: dict[str, Any], project: str | None = None, conn_id: str | None = None) -> None:
         self.context, self.project = context, project
         self.run: Run | None = None
-        if conn_id is not None or tracking() != "off":
+        if conn_id is not None or adapter.tracking() != "off":
             connection.apply(conn_id)
 
     def join(self, config: Mapping[str, Any] | None = None) -> Run:
@@ -100,15 +84,15 @@ class Recording:
     @contextmanager
     def current(self) -> Iterator[None]:
         """Inside the block `hw.use` and `hw.log` are this run's, whatever else is around."""
-        with run_as(identity_of(self.context, self.project)):
+        with adapter.run_as(identity_of(self.context, self.project)):
             yield
 
     def host(self, plan: Plan, config: Mapping[str, Any]) -> Hosted:  # noqa: ARG002 - a Host's signature
         """For the core's steps: this try's run records the call, this block ends it."""
-        outer = surrounding_run()
+        outer = adapter.surrounding_run()
         if outer is not None:
-            return Hosted(run=outer, owns=False)
-        return Hosted(run=self.join(config), owns=False)
+            return adapter.Hosted(run=outer, owns=False)
+        return adapter.Hosted(run=self.join(config), owns=False)
 
 
 @contextmanager
@@ -120,9 +104,11 @@ def recording(context: dict[str, Any], project: str | None = None, conn_id: str 
     except successes():
         end(made.run, "finished")
         raise
+    except pauses():
+        pause(made.run)
+        raise
     except BaseException as error:
-        if not isinstance(error, pauses()):
-            end(made.run, state_of(error), error)
+        end(made.run, state_of(error), error)
         raise
     succeeded(context)
     if made.run is not None and option("xcom_backend", section="core") != BACKEND:
@@ -134,7 +120,7 @@ def _finish(run: Run) -> None:
     try:
         run.finish("finished")
     except HeadwaterError as error:
-        if not lenient(error):
+        if not adapter.lenient(error):
             raise
 
 
@@ -158,11 +144,12 @@ def state_of(error: BaseException | None) -> RunState:
     """How a run ended that this exception left."""
     if error is None:
         return "failed"
-    return "skipped" if isinstance(error, skips()) else state_after(error)
+    return "skipped" if isinstance(error, skips()) else adapter.state_after(error)
 
 
 def end(run: Run | None, state: RunState, error: BaseException | str | None = None) -> None:
     """End a run whose task has failed already; never raises, as the task's own error must be seen."""
+    _opened.clear()
     if run is None or run.state != "running":
         return
     try:
@@ -171,24 +158,40 @@ def end(run: Run | None, state: RunState, error: BaseException | str | None = No
         log.warning("the end of run %s could not be recorded: %s", run.id, second)
 
 
+def pause(run: Run | None) -> None:
+    """The task goes on later, perhaps much later and elsewhere; until then no process renews its lease."""
+    if run is None or run.state != "running":
+        return
+    try:
+        run.pause()
+    except Exception as error:  # noqa: BLE001 - as of `end`; it may also have gone on already
+        log.warning("that run %s waits could not be recorded: %s", run.id, error)
+    _opened.clear()
+
+
+def pause_here() -> None:
+    """Of a task that left this process without an end: it was deferred or is rescheduled."""
+    if _opened:
+        pause(adapter.join(_opened["identity"]))
+
+
 def close_here(ti: Any, state: RunState, error: BaseException | str | None = None) -> None:
     """End the run that this process has opened for a task instance, if it has not ended inside `execute`."""
     if is_open({"ti": ti}):
-        end(join(_opened.pop("identity")), state, error)
-        _opened.clear()
+        end(adapter.join(_opened["identity"]), state, error)
 
 
-def close_task(ti: Any, state: RunState, error: BaseException | str | None = None) -> None:
+def close_task(key: str, attempt: int, state: RunState, error: BaseException | str | None = None) -> None:
     """End the run of a task instance from whatever process hears of it; nothing if none was opened."""
     try:
-        default_repository().close_run(task_key(ti), state, attempt=attempt_of(ti), error=error)
+        adapter.default_repository().close_run(key, state, attempt=attempt, error=error)
     except HeadwaterError as second:  # it ended inside execute already, or the repository cannot be had now
-        log.debug("run of %s not closed: %s", task_key(ti), second)
+        log.debug("run of %s not closed: %s", key, second)
 
 
-def close_dag_run(dag_id: str, run: str, state: RunState) -> None:
+def close_dag_run(group: str, state: RunState) -> None:
     """End the run of a DAG run, and as `lost` whatever of its tasks still seems to run."""
-    repo, group = default_repository(), group_key(dag_id, run)
+    repo = adapter.default_repository()
     try:
         repo.close_run(group, state)
     except HeadwaterError as second:
@@ -230,4 +233,4 @@ def _is_lazy(value: Any) -> bool:
 def environment(context: dict[str, Any]) -> dict[str, str]:
     """What the programs that this task starts find, so that `hw.use`, `hw.log` and the command join its run."""
     connection.apply()
-    return {"HEADWATER_RUN": to_environment(identity_of(context)), **connection.for_children()}
+    return {"HEADWATER_RUN": adapter.to_environment(name_of(context)), **connection.for_children()}

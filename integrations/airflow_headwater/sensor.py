@@ -11,8 +11,7 @@ from airflow_headwater.compat import option
 from airflow_headwater.links import HeadwaterRunLink
 from airflow_headwater.runs import recording
 from airflow_headwater.triggers import VersionTrigger, wanted
-from headwater import StateError, Version
-from headwater.adapter import default_repository, parse_name
+from headwater import StateError, Version, adapter
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -53,7 +52,7 @@ class HeadwaterVersionSensor(BaseSensorOperator):
         connection.apply(self.headwater_conn_id)
         if not self.deferrable:
             return super().execute(context)
-        found = wanted(default_repository(), self.artifact, self._number())
+        found = wanted(adapter.default_repository(), self.artifact, self._number())
         if found is not None:
             return self._use(context, found)
         trigger = VersionTrigger(self._whole_name(), self._number(), self.poke_interval, self.headwater_conn_id)
@@ -61,7 +60,7 @@ class HeadwaterVersionSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Whether it is there."""
-        found = wanted(default_repository(), self.artifact, self._number())
+        found = wanted(adapter.default_repository(), self.artifact, self._number())
         return PokeReturnValue(found is not None, xcom_value=None if found is None else self._use(context, found))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Version[Any]:
@@ -74,7 +73,7 @@ class HeadwaterVersionSensor(BaseSensorOperator):
             return here.join({"artifact": self.artifact}).use_artifact(version)
 
     def _whole_name(self) -> str:
-        return str(parse_name(self.artifact).within(default_repository().home.project))
+        return str(adapter.parse_name(self.artifact).within(adapter.default_repository().home.project))
 
     def _patience(self) -> Any:
         from datetime import timedelta
@@ -90,7 +89,7 @@ class HeadwaterVersionSensor(BaseSensorOperator):
         text = str(than)
         if text.removeprefix("v").isdigit():
             return int(text.removeprefix("v"))
-        number = default_repository().version(text).number
+        number = adapter.default_repository().version(text).number
         if number is None:
             raise StateError(what=f"{text} is a draft, which nothing is newer than")
         return number

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from airflow_headwater import connection
 from airflow_headwater.assets import describe
-from headwater import HeadwaterError, NotFoundError, Repository, Version
-from headwater.adapter import Event, connect, current, parse_name
+from headwater import HeadwaterError, NotFoundError, adapter
+
+if TYPE_CHECKING:
+    from headwater import Repository, Version
+    from headwater.adapter import Event
 
 
 def open_repository(conn_id: str | None) -> Repository:
     """The repository, for the process that calls; blocking, so not for an event loop."""
     found = connection.settings(conn_id)
     connection.use(found)
-    return connect(found.url or current().url, project=found.project or current().project)
+    return adapter.connect(found.url or adapter.current().url, project=found.project or adapter.current().project)
 
 
 def wanted(repo: Repository, name: str, than: int | None) -> Version[Any] | None:
@@ -126,7 +129,7 @@ class VersionEventTrigger(BaseEventTrigger):
             return [], None
 
     def _new(self, repo: Repository) -> tuple[list[dict[str, Any]], Event | None]:
-        name = parse_name(self.name).within(repo.home.project)
+        name = adapter.parse_name(self.name).within(repo.home.project)
         kinds = ("alias.set",) if self.alias else ("version.published",)
         found = repo.events(consumer=self._name(), kinds=kinds, project=name.project, artifact=name.artifact)
         return self._described(repo, found), (found[-1] if len(found) else None)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_headwater import connection
+from airflow_headwater.identity import project_of
 from airflow_headwater.runs import join_task, when_done
-from headwater import HeadwaterError, Version
+from headwater import HeadwaterError, adapter
 from headwater import Use as CoreUse
-from headwater.adapter import default_repository, lenient, parse_name, tracking
+
+if TYPE_CHECKING:
+    from headwater import Version
 
 _TEMPLATE = re.compile(r"{[{%].*[%}]}", re.DOTALL)
 FORMS = ("version", "path", "name", "uri", "value")
@@ -56,14 +59,14 @@ class Use(CoreUse):
 
     def _record(self, context: dict[str, Any], name: str) -> Version[Any]:
         connection.apply(getattr(context["task"], "headwater_conn_id", None))
-        if tracking() != "off":
+        if adapter.tracking() != "off":
             try:
                 return join_task(context).use_artifact(name, role=self.role, fresh=self.fresh)
             except HeadwaterError as error:
-                if not lenient(error):
+                if not adapter.lenient(error):
                     raise
-        project = getattr(context["task"], "project", None)
-        return default_repository().version(str(parse_name(name).within(project)) if project else name)
+        project = project_of(context["task"])
+        return adapter.default_repository().version(str(adapter.parse_name(name).within(project)) if project else name)
 
     def _shown(self, version: Version[Any], form: str, context: dict[str, Any]) -> Any:
         if form == "path":
@@ -105,7 +108,7 @@ def _takes_handles(task: Any) -> bool:
 def _named_path(version: Version[Any], context: dict[str, Any]) -> Any:
     """The files' shared read-only tree, by a link in the run's own directory that says which version it is."""
     tree = version.download()
-    if tracking() == "off":
+    if adapter.tracking() == "off":
         return tree
     link = join_task(context).scratch() / str(version).replace(":", "/")
     link.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +136,8 @@ class NewVersions:
     def resolve(self, context: dict[str, Any]) -> list[Version[Any]]:
         """For Airflow: the new versions, oldest first, each recorded as used."""
         run = join_task(context)
-        repo, ti = default_repository(), context["ti"]
-        name = parse_name(self.name).within(repo.home.project)
+        repo, ti = adapter.default_repository(), context["ti"]
+        name = adapter.parse_name(self.name).within(repo.home.project)
         consumer = f"airflow:{ti.dag_id}/{ti.task_id}:{name.bare}"
         found = repo.events(
             consumer=consumer, kinds=("version.published",), project=name.project, artifact=name.artifact

@@ -17,8 +17,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 from airflow_headwater import connection
 from airflow_headwater.compat import option
 from airflow_headwater.runs import context_here, join_task
-from headwater import Run, Version, name
-from headwater.adapter import default_repository, tracking
+from headwater import Run, Version, adapter, name
 
 MARK = "__headwater_xcom__"
 FORMAT = 1
@@ -39,7 +38,7 @@ class HeadwaterXComBackend(BaseXCom):
         """
         plain = _plain(value)
         small = plain is not _NOT_JSON and len(json.dumps(plain)) <= int(option("xcom_threshold", "65536"))
-        if (key or "").startswith(LINKS) or tracking() == "off" or (small and not _is_mark(plain)):
+        if (key or "").startswith(LINKS) or adapter.tracking() == "off" or (small and not _is_mark(plain)):
             return BaseXCom.serialize_value(value)
         context = context_here()
         if context is None:  # set from outside a task: nobody to record it for
@@ -104,10 +103,10 @@ def _bring_back(mark: dict[str, Any]) -> Any:
     connection.apply()
     version: Version[Any] = Version.from_json(mark["version"])
     context = context_here()
-    if context is not None and tracking() != "off":
+    if context is not None and adapter.tracking() != "off":
         version = join_task(context).use_artifact(version)
     else:
-        version = default_repository().version_by_id(version.id)
+        version = adapter.default_repository().version_by_id(version.id)
     return version.load(allow_pickle=option("xcom_allow_pickle", "False").lower() == "true")
 
 

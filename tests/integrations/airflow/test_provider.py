@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from importlib.metadata import distribution, entry_points
 from pathlib import Path
+from typing import Any
 
-from tests.integrations.airflow.conftest import PATHS, ROOT
+import pytest
 
-PLAIN = """
-from airflow.sdk import dag, task
-from airflow.providers.standard.operators.empty import EmptyOperator
+from benchmarks import airflow_parse
+from tests.integrations.airflow.conftest import PATHS
 
-@dag(schedule=None)
-def plain():
-    @task
-    def scan(): ...
-    @task(multiple_outputs=True)
-    def deal(pictures): ...
-    @task
-    def strengths(): ...
-    @task
-    def train(images, strength): ...
-    @task
-    def evaluate(model, images): ...
-    @task
-    def choose(scores): ...
-    parts = deal(scan())
-    models = train.partial(images=parts["training"]).expand(strength=strengths())
-    choose(evaluate.partial(images=parts["testing"]).expand(model=models)) >> EmptyOperator(task_id="promote")
-
-plain()
-"""
-PROBE = """
-import json, sys, time
-from pathlib import Path
-plain, ours = sys.argv[1:]
-def cost(path):
-    code = compile(Path(path).read_text(), path, "exec")
-    before = time.process_time()
-    exec(code, {"__name__": "unusual_prefix_dag", "__file__": path})
-    return time.process_time() - before
-cost(plain)  # Airflow itself, and what it loads when it is first used
-import airflow_headwater.plugin  # as the DAG processor has, before it forks a process for each file
-print(json.dumps([cost(plain), cost(ours)]))
-"""
+DECLARES = {"adapter", "errors", "handle", "lazy", "lookup", "model", "settings", "steps", "version"}
+"""What of the core a DAG file needs that says `Log`, `Use` and `Version`."""
 
 
 def run(code: str, *arguments: str, home: Path) -> str:
@@ -97,9 +65,24 @@ def test_the_description_loads_nothing(tmp_path) -> None:
     assert run(code, home=tmp_path) == "[]"
 
 
-def test_parsing_the_example_costs_under_50_ms_beyond_the_same_dag_without_headwater(tmp_path) -> None:
-    plain = tmp_path / "plain.py"
-    plain.write_text(PLAIN)
-    example = ROOT / "examples" / "airflow" / "dags" / "digits.py"
-    costs = [json.loads(run(PROBE, str(plain), str(example), home=tmp_path)) for _ in range(3)]
-    assert min(ours - theirs for theirs, ours in costs) < 0.05, costs
+@pytest.fixture(scope="module")
+def parsed() -> dict[str, Any]:
+    """The example DAG, parsed in a process that knows Airflow and nothing of ours."""
+    return airflow_parse.cold()
+
+
+def test_parsing_the_example_loads_what_declares_and_nothing_that_acts(parsed) -> None:
+    core = {name.split(".")[1] for name in parsed["loaded"] if name.startswith("headwater.")}
+    assert core <= DECLARES, "a DAG processor pays for it at every parse"
+    steps = {name.split(".")[2] for name in parsed["loaded"] if name.startswith("headwater.steps.")}
+    assert steps == {"declared", "inspection", "scan"}
+    strangers = {name.split(".")[0] for name in parsed["parsed"]} - {"headwater", "airflow_headwater", "airflow"}
+    assert strangers <= {"blake3", "msgspec", *sys.stdlib_module_names}
+
+
+def test_parsing_the_example_costs_under_50_ms_beyond_the_same_dag_without_headwater(parsed) -> None:
+    costs = [parsed["ours"] - parsed["plain"]]
+    while min(costs) >= 0.05 and len(costs) < 4:  # CPU time, and still a busy machine's caches are cold
+        again = airflow_parse.cold()
+        costs.append(again["ours"] - again["plain"])
+    assert min(costs) < 0.05, costs

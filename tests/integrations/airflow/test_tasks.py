@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import dag, setup, task, task_group, teardown
 
 import headwater as hw
-from airflow_headwater import NewVersions, Use
+from airflow_headwater import NewVersions, Use, aside
 from airflow_headwater.compat import skips
 from airflow_headwater.identity import group_key
 from tests.integrations.airflow.conftest import states
+from tests.integrations.airflow.real import wait_for
 
 
 def runs_of(repo: hw.Repository) -> dict[str, Any]:
@@ -69,8 +72,6 @@ def test_inputs_and_results_are_versions_and_xcoms_carry_handles(execute, repo) 
 
 
 def test_uses_in_any_templated_field_of_any_operator(execute, repo, tmp_path) -> None:
-    from airflow.providers.standard.operators.bash import BashOperator
-
     with hw.start_run("before"):
         hw.log("raw", "bytes of raw")
         hw.log("other", "bytes of other")
@@ -319,6 +320,32 @@ def test_a_use_travels_and_shows_itself(form) -> None:
         Use("raw", "bytes")
     with pytest.raises(hw.InvalidInputError):
         Use("a:b:c")
+
+
+def test_a_task_that_records_nothing_opens_no_repository(execute, url) -> None:
+    @dag(schedule=None)
+    def bystanders():
+        @task
+        def plain() -> None:
+            assert not Path(url).exists(), "others' tasks do not wait for our database"
+
+        named = 'case "$HEADWATER_RUN" in *bystanders*) ;; *) exit 1 ;; esac'
+        BashOperator(task_id="bash", bash_command=named) >> plain()
+
+    assert set(states(execute(bystanders())).values()) == {"success"}
+
+
+def test_a_repository_that_hangs_does_not_hold_up_a_scheduler(monkeypatch) -> None:
+    monkeypatch.setattr(aside, "PATIENCE", 0.01)
+    done, go_on = [], threading.Event()
+    aside.do(go_on.wait)
+    for number in range(3):
+        aside.do(lambda number=number: done.append(number))
+    assert done == []
+    go_on.set()
+    aside.do(lambda: 1 / 0)
+    monkeypatch.setattr(aside, "PATIENCE", 60)
+    wait_for(lambda: done == [0, 1, 2], "what was in arrears")
 
 
 def test_a_decorated_function_stays_one(tmp_path: Path) -> None:
