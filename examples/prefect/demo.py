@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,16 +28,15 @@ found.deploy(name="on-new-digits", work_pool_name="local", triggers=[trigger], p
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that Prefect is stopped too
     folder = Path(tempfile.mkdtemp(prefix="headwater-prefect-"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    pages = f"http://127.0.0.1:{free_port()}"
     os.environ |= {
         "HEADWATER_URL": str(folder / "repository"),
         "HEADWATER_PROJECT": "vision",
         "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_URL": f"{pages}/api",
+        "PREFECT_UI_API_URL": f"{pages}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "DO_NOT_TRACK": "1",
@@ -44,24 +44,28 @@ def main() -> None:
     running: list[subprocess.Popen[bytes]] = []
 
     def start(what: str, *command: str) -> None:
-        print(f"starting {what}")
+        print(f"starting {what}", flush=True)
         log = (folder / f"{what.replace(' ', '-')}.log").open("wb")
         running.append(subprocess.Popen(command, stdout=log, stderr=log))
 
     try:
-        start("the server", *PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port))
-        wait_for(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=2).status == 200)
+        start("the server", *PREFECT, "server", "start", "--host", "127.0.0.1", "--port", pages.rpartition(":")[2])
+        wait_for(lambda: urllib.request.urlopen(f"{pages}/api/health", timeout=2).status == 200, "Prefect's server")
+        print(f"Prefect's pages are at {pages}")
         quietly(*PREFECT, "work-pool", "create", "local", "--type", "process")
         start("a worker", *PREFECT, "worker", "start", "--pool", "local")
         start("the forwarder", *HEADWATER, "forward", "prefect")
-        print("deploying the flow, to run on every new version of vision/digits")
+        print("deploying the flow, to run on every new version of vision/digits", flush=True)
         quietly(sys.executable, "-c", DEPLOY.replace("SOURCE", repr(str(HERE))))
         publish(folder)
+        if sys.stdin.isatty():
+            input("\nEnter stops Prefect. ")
     except BaseException:
         print(f"the logs are in {folder}", file=sys.stderr)
         raise
     finally:
         stop(running)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(folder: Path) -> None:
@@ -71,21 +75,36 @@ def publish(folder: Path) -> None:
     write_digits(folder / "scans")
     repo = hw.connect()
     with hw.start_run("scanner"):
-        print(f"publishing {hw.log('digits', folder / 'scans')}; nobody starts the flow by hand")
-    wait_for(lambda: repo.exists("best-classifier:prod"))
-    wait_for(lambda: all(run.state != "running" for run in repo.runs()))
-    best = repo.version("best-classifier:prod")
-    print(f"\n{best} is in production. What it was made from:\n")
-    print(
-        subprocess.run(
-            [*HEADWATER, "lineage", "best-classifier:prod"], check=False, capture_output=True, text=True
-        ).stdout
-    )
-    for run in reversed(repo.runs(where=["summary.accuracy>0"])):
-        print(f"{run.name}: accuracy {run.summary['accuracy']:.3f}, Prefect's page {run.record.links.get('prefect')}")
+        print(f"publishing {hw.log('digits', folder / 'scans')}; nobody starts the flow by hand", flush=True)
+
+    def flow_run() -> hw.Run | None:
+        return next((run for run in repo.runs() if run.name == "digits-pipeline"), None)
+
+    def ended() -> bool:
+        found = flow_run()
+        return found is not None and found.state != "running"
+
+    wait_for(lambda: flow_run() is not None, "the flow run")
+    print(f"it started by itself: {flow_run().record.links['prefect']}", flush=True)
+    wait_for(ended, "the end of the flow run")
+    if flow_run().state != "finished":
+        raise RuntimeError(f"the flow run {flow_run().state}: {flow_run().record.error}")
+    print("\nhow good each of the models is about pictures it has not seen:")
+    for run in repo.runs(where=["summary.accuracy>0"], order="-summary.accuracy"):
+        model = next(edge.version for edge in run.uses() if edge.role == "model")
+        print(f"  {hw.Version(model, repo.home)}  {run.summary['accuracy']:.3f}")
+    print(f"\n{repo.version('best-classifier:prod')} is in production. What it was made from:\n")
+    shown = [*HEADWATER, "lineage", "best-classifier:prod"]
+    print(subprocess.run(shown, check=False, capture_output=True, text=True).stdout)
 
 
-def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(what: Callable[[], object], name: str, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
@@ -94,7 +113,7 @@ def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
         except OSError:
             pass
         if time.monotonic() > end:
-            raise TimeoutError("it did not happen in time")
+            raise TimeoutError(f"{name} did not come within {seconds:.0f} s")
         time.sleep(0.5)
 
 
