@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.context import FlowRunContext
 from prefect.transactions import get_transaction
 
-from headwater import StateError, Version
+from headwater import HeadwaterError, StateError, Version
 from headwater.adapter import (
     RunState,
     default_repository,
@@ -103,6 +103,8 @@ def flow_running(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
     if before > 0:
         _close(flow_key(flow_run.id), "failed", before, "the flow was tried again")
     join(of_flow_run(flow, flow_run, before + 1))
+    if flow_run.parent_task_run_id is None:
+        _close_lost()
 
 
 def flow_completed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
@@ -167,6 +169,14 @@ def _flow_ended(
     _close(flow_key(flow_run.id), end, attempt_of(flow_run), error)
     if whole_group is not None:
         default_repository().close_group(str(flow_run.id), whole_group, error=error)
+
+
+def _close_lost() -> None:
+    """Nobody tells of workers that were killed: whoever comes next closes what their lease no longer covers."""
+    try:
+        default_repository().sweep()
+    except HeadwaterError as error:
+        _log.warning("lost runs were left for later: %s", error)
 
 
 # -- both ------------------------------------------------------------------------

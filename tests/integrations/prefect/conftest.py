@@ -21,6 +21,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 import headwater as hw
 from prefect_headwater import settings
+from tests.integrations.prefect.world import World, started
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +33,13 @@ def harness() -> Iterator[None]:
         prefect_settings.temporary_settings({heartbeats: None} if heartbeats else {}),
     ):
         yield
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A server and workers in processes of their own, for all tests that need real ones."""
+    with started(tmp_path_factory.mktemp("world")) as made:
+        yield made
 
 
 @pytest.fixture

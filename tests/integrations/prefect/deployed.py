@@ -49,6 +49,30 @@ def sleepy_elsewhere(marker: str) -> None:
     sleeps.submit(marker).result()
 
 
+@step
+def waits(name: str, marker: str, go: str) -> str:
+    """Says where it runs, and goes on when it may."""
+    hw.log(f"{name}-checkpoint", "half")
+    draft = hw.log(f"{name}-held-back", "draft", publish=False)
+    Path(marker).write_text(f"{os.getpid()} {draft.id}")
+    until = time.monotonic() + 90
+    while not Path(go).exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    return f"{name} whole"
+
+
+@track
+@flow
+def patient(name: str, marker: str, go: str) -> None:
+    waits.with_options(log=f"{name}-result")(name, marker, go)
+
+
+@track
+@flow
+def patient_elsewhere(name: str, marker: str, go: str) -> None:
+    waits.with_options(log=f"{name}-result").submit(name, marker, go).result()
+
+
 def deploy() -> None:
     here = "tests/integrations/prefect/deployed.py"
     trigger = on_new_version("vision/features", parameters={"data": EVENT_REF})
@@ -56,6 +80,9 @@ def deploy() -> None:
     for name, triggers in (("train", [trigger]), ("sleepy", []), ("sleepy_elsewhere", [])):
         found = flow.from_source(source=str(ROOT), entrypoint=f"{here}:{name}")
         found.deploy(name="real", work_pool_name="pool", triggers=triggers, print_next_steps=False)
+    for name, pool in (("patient", "pool"), ("patient_elsewhere", "pool"), ("patient", "doomed")):
+        found = flow.from_source(source=str(ROOT), entrypoint=f"{here}:{name}")
+        found.deploy(name=pool, work_pool_name=pool, print_next_steps=False)
     found = flow.from_source(source=str(ROOT), entrypoint=f"{here}:train")
     found.deploy(name="promoted", work_pool_name="pool", triggers=[promoted], print_next_steps=False)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +14,9 @@ import pytest
 
 import headwater as hw
 from tests.integrations.prefect.world import ROOT, SCRIPT, World, states, wait_for
+from tests.servers.chromium import chromium
 
 HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [pytest.mark.slow, pytest.mark.linux, pytest.mark.timeout(300)]
 
