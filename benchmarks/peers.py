@@ -1,4 +1,9 @@
-"""W&B and DVC, each in an environment of its own under .cache, installed when first asked for."""
+"""W&B and DVC, each in an environment of its own, so that their requirements never meet ours.
+
+An environment is made when its peer is first asked for (a minute or two), below `.cache/peers` or where
+HEADWATER_BENCH_PEERS says, and kept. Remove the directory to get newer versions. Without network, `--no-peers`
+leaves both out.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,9 @@ from typing import Any
 
 from benchmarks.child import ROOT, TIME_LIMIT, last_json_line
 
-PEERS = ROOT / ".cache" / "peers"
+PEERS = Path(os.environ.get("HEADWATER_BENCH_PEERS") or ROOT / ".cache" / "peers")
+REQUIREMENTS = {"wandb": "wandb", "dvc": "dvc[s3]"}
+"""What is installed for each peer: DVC also talks to S3 (`team_store`)."""
 
 WANDB_SCRIPT = """
 import json, sys, time
@@ -30,16 +37,16 @@ print(json.dumps({"add": added - start, "total": time.perf_counter() - start}))
 
 
 def python_of(name: str) -> Path:
-    """The interpreter of the peer's environment; makes it when it is not there."""
+    """The interpreter of the peer's environment; makes it when it is not there, or not for what is required now."""
     home = PEERS / name
-    python = home / "bin" / "python"
-    if not (home / "ready").exists():
+    python, ready = home / "bin" / "python", home / "ready"
+    if not ready.exists() or ready.read_text() != REQUIREMENTS[name]:
         shutil.rmtree(home, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
         uv = Path(sys.executable).parent / "uv"
         install = [str(uv), "pip", "install", "-q", "--python", str(python)] if uv.exists() else []
-        subprocess.run([*(install or [str(python), "-m", "pip", "install", "-q"]), name], check=True)
-        (home / "ready").touch()
+        subprocess.run([*(install or [str(python), "-m", "pip", "install", "-q"]), REQUIREMENTS[name]], check=True)
+        ready.write_text(REQUIREMENTS[name])
     return python
 
 

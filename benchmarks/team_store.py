@@ -119,7 +119,7 @@ def measure(work: Path, *, peers: bool) -> list[Figure]:
     if peers:
         dvc = RemoteDvc(work, bucket, server.endpoint).round(source)
         figures += [
-            Figure(what=f"DVC {version_of('dvc[s3]'.partition('[')[0])}, add and push", value=dvc["first"]),
+            Figure(what=f"DVC {version_of('dvc')}, add and push", value=dvc["first"]),
             faster("  Headwater is faster by", mine["first"], dvc["first"], 10),
             Figure(what="DVC, pull", value=dvc["pull"]),
             faster("  Headwater is faster by", mine["fetch"], dvc["pull"], 15),

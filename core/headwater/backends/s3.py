@@ -8,10 +8,8 @@ Plain urllib3 connections, not the CRT: that serves one process per machine.
 
 from __future__ import annotations
 
-import base64
 import os
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +18,7 @@ from uuid import uuid4
 
 from headwater.backends.object_keys import Prefix, past_the_end
 from headwater.backends.retrying import PerProcess, Stamp, attempt, retry_after, swap
+from headwater.backends.s3_body import body_of, plain_bodies
 from headwater.errors import (
     AccessError,
     ConflictError,
@@ -54,6 +53,9 @@ class Settings(NamedTuple):
 
 
 DEFAULTS = Settings()
+_HOW = {"payload_signing_enabled": False}
+"""The signature covers the CRC32 instead of a SHA-256 of every byte: against accidents that is enough, and against
+more than accidents what is read is proved by its digest."""
 
 
 class S3Client:
@@ -127,11 +129,13 @@ def _connect(settings: Settings) -> tuple[Any, bool]:
             read_timeout=60,
             tcp_keepalive=True,
             signature_version=UNSIGNED if anonymous else None,
+            s3=_HOW,
         )
         make = partial(session.client, "s3", endpoint_url=settings.endpoint, region_name=settings.region)
         client = make(config=config)
         if not re.search(r"\.(amazonaws\.com(\.cn)?|api\.aws)$", urlsplit(client.meta.endpoint_url).hostname or ""):
-            client = make(config=Config(s3={"addressing_style": "path"}).merge(config))
+            client = make(config=config.merge(Config(s3={**_HOW, "addressing_style": "path"})))
+        plain_bodies(client)
     except Exception as error:  # noqa: BLE001 (`translate` has a row for everything)
         raise translate(error, "the AWS configuration", anonymous=True) from None
     return client, anonymous
@@ -232,7 +236,7 @@ class S3Store:
         """See `ports.ObjectStore.put`. Over 64 MiB in parts of 64 MiB, one after the other."""
         view = memoryview(data).cast("B")
         if view.nbytes <= ONE_PUT:
-            self._ask("put_object", key, **_body(view))
+            self._ask("put_object", key, **body_of(view))
         else:
             self._put_parts(key, view)
 
@@ -283,7 +287,7 @@ class S3Store:
         condition = {"IfNoneMatch": "*"} if expect is None else {"IfMatch": expect}
 
         def write(write_id: str) -> str:
-            body = _body(memoryview(data)) | condition | {"Metadata": {WRITE_ID: write_id}}
+            body = body_of(memoryview(data)) | condition | {"Metadata": {WRITE_ID: write_id}}
             try:
                 answer = self._client.once("put_object", Bucket=self._bucket, Key=self._prefix.key(key), **body)
             except Exception as error:  # noqa: BLE001 (`translate` has a row for everything)
@@ -364,7 +368,7 @@ class S3Store:
             raise
 
     def _put_part(self, key: str, upload: dict[str, str], number: int, part: memoryview) -> dict[str, Any]:
-        body = _body(part)
+        body = body_of(part)
         answer = self._ask("upload_part", key, **upload, PartNumber=number, **body)
         return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": body["ChecksumCRC32"]}
 
@@ -385,10 +389,3 @@ class S3Store:
 def _prefix_of(rule: Mapping[str, Any]) -> str:
     where = rule.get("Filter", {})
     return str(rule.get("Prefix") or where.get("Prefix") or where.get("And", {}).get("Prefix") or "")
-
-
-def _body(view: memoryview) -> dict[str, Any]:
-    """The arguments of a PUT; computing the CRC32 here spares the SDK a slower pass of its own."""
-    checksum = base64.b64encode(zlib.crc32(view).to_bytes(4, "big")).decode()
-    return {"Body": view.obj if isinstance(view.obj, bytes) and len(view.obj) == view.nbytes else bytes(view),
-            "ChecksumCRC32": checksum}  # fmt: skip
