@@ -89,6 +89,8 @@ def _large(blobs: BlobStore, entry: StoredEntry) -> io.BytesIO:
     with file.getbuffer() as view:
         actual = _fill(blobs, view, groups, places, [*map(begin, groups[1:]), entry.size])
     if actual != entry.digest:
+        for group in groups:
+            blobs.fetch(group)  # which names the damaged chunk and its pack
         raise DigestMismatchError(expected=str(Digest(entry.digest)), actual=str(actual), where=entry.path)
     return file
 
@@ -98,15 +100,9 @@ def _fill(
     ends: Sequence[int],
 ) -> Digest:  # fmt: skip
     """Bring the chunks to their places; up to `ends[n]` the bytes are there once the first n + 1 groups are."""
-
-    def bring(group: Range) -> None:
-        for name, raw in blobs.fetch(group):
-            for at in places[name]:
-                view[at : at + len(raw)] = raw
-
     whole, done = blake3(), 0
     with crew_for(blobs.objects.url) as crew:
-        for end, _ in zip(ends, crew.run(partial(bring, group) for group in groups)):
+        for end, _ in zip(ends, crew.run(partial(blobs.pour, group, places, view) for group in groups)):
             whole.update(view[done:end])
             done = end
     return Digest(whole.digest())

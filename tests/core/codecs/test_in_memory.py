@@ -14,8 +14,9 @@ import headwater as hw
 from headwater.codecs import files, registry
 from headwater.codecs.tables import IN_MEMORY
 from headwater.download import memory
-from headwater.errors import DigestMismatchError, FormatError, IntegrityError
+from headwater.errors import DigestMismatchError, FormatError, IntegrityError, NotFoundError
 from headwater.model.chunker import chunk_list_name, decode_chunks, encode_chunks
+from headwater.store.blobs import BlobStore
 from headwater.store.cache import FileCache
 from tests.core.codecs.samples import SAMPLES, Config, config, frame, write
 from tests.core.codecs.test_round_trips import assert_same
@@ -133,6 +134,41 @@ def test_chunks_that_are_right_in_a_wrong_order_are_an_error(repo, monkeypatch):
         monkeypatch.setattr(type(blobs), "read", disordered)
         with pytest.raises(error):
             version.load()
+
+
+def test_a_pack_that_was_compacted_meanwhile_is_looked_up_again(repo, monkeypatch):
+    version = log(repo, LARGE)
+    plan, asked = BlobStore.plan, []
+
+    def stale(self, names, **options):
+        asked.append(len(names))
+        found = plan(self, names, **options)
+        return [group._replace(key="packs/00/gone.pack") for group in found] if len(asked) == 2 else found
+
+    monkeypatch.setattr(BlobStore, "plan", stale)  # the first call is for the list of chunks
+    repo.home.blobs.read_page(version.root.pages[0])
+    asked.clear()
+    assert version.load() == LARGE
+    assert len(asked) > 2
+
+
+def test_a_machine_without_preadv_reads_the_same(repo, monkeypatch):
+    version = log(repo, LARGE)
+    monkeypatch.delattr("os.preadv")
+    assert version.load() == LARGE
+
+
+def test_buffers_are_filled_or_it_is_an_error(repo):
+    log(repo, b"x")
+    store, [pack] = repo.home.objects, packs(repo)
+    key, size = str(pack.relative_to(pack.parents[2])), pack.stat().st_size
+    buffer = memoryview(bytearray(8))
+    store.read_into(key, [(0, buffer[:4]), (4, buffer[4:])])
+    assert bytes(buffer) == pack.read_bytes()[:8]
+    with pytest.raises(FormatError):
+        store.read_into(key, [(size - 4, buffer)])
+    with pytest.raises(NotFoundError):
+        store.read_into("packs/00/gone.pack", [(0, buffer)])
 
 
 def test_from_far_away_and_of_references_and_many_files_a_tree_is_made(repo, tmp_path):
