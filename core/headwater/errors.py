@@ -131,8 +131,7 @@ class EntryNotFoundError(NotFoundError):
 
     def _fix(self) -> str | None:
         close = " or ".join(map(repr, self.facts.get("close") or ()))
-        listed = "`headwater artifact show NAME --files` lists what there is"
-        return super()._fix() or (f"did you mean {close}?" if close else listed)
+        return super()._fix() or (f"did you mean {close}?" if close else None)
 
 
 class ReferenceMissingError(NotFoundError):

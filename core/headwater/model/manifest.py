@@ -161,7 +161,9 @@ def entries_below(root: Root, read_page: ReadPage, path: str) -> Iterator[Entry]
 
 def absent(root: Root, read_page: ReadPage, path: str, where: str | None = None) -> EntryNotFoundError:
     """The error for a path that has no entry and none below it; names those it may have meant."""
-    return EntryNotFoundError(path=path, where=where, close=_closest(root, read_page, path))
+    close = _closest(root, read_page, path)
+    fix = None if close else "`headwater artifact show NAME --files` lists what there is"
+    return EntryNotFoundError(path=path, where=where, close=close, fix=fix)
 
 
 def _closest(root: Root, read_page: ReadPage, path: str) -> list[str]:
