@@ -70,8 +70,7 @@ def encode_page(entries: Sequence[Entry]) -> bytes:
 
 
 def _columns(entries: Sequence[Entry], paths: list[str]) -> Columns:
-    stored = [e for e in entries if type(e) is StoredEntry]
-    pointed = [e for e in entries if type(e) is ReferenceEntry]
+    stored, pointed = parted(entries)
     digests = [e.digest for e in stored]
     if not {SIZE}.issuperset(map(len, digests)):
         raise InvalidInputError(what=f"a digest has {SIZE} bytes")
@@ -85,6 +84,13 @@ def _columns(entries: Sequence[Entry], paths: list[str]) -> Columns:
         [e.uri for e in pointed], [p.version for p in pins], [p.checksum for p in pins],
         [p.etag for p in pins], [p.modified for p in pins],
     )  # fmt: skip
+
+
+def parted(entries: Sequence[Entry]) -> tuple[Sequence[StoredEntry], list[ReferenceEntry]]:
+    """The stored entries and the references; most pages hold only the former, and are not gone through."""
+    if {StoredEntry}.issuperset(map(type, entries)):
+        return cast("Sequence[StoredEntry]", entries), []
+    return [e for e in entries if type(e) is StoredEntry], [e for e in entries if type(e) is ReferenceEntry]
 
 
 def decode_page(data: bytes) -> list[Entry]:

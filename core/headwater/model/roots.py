@@ -11,8 +11,8 @@ import msgspec
 
 from headwater.errors import FormatError, InvalidInputError
 from headwater.model.digest import SIZE, Digest
-from headwater.model.entries import Entry, ReferenceEntry, StoredEntry
-from headwater.model.pages import MAX_ENTRIES, decode_array, encode_page
+from headwater.model.entries import Entry
+from headwater.model.pages import MAX_ENTRIES, decode_array, encode_page, parted
 from headwater.model.rules import MAX_SIZE
 
 MAGIC: Final = "headwater.root"
@@ -121,13 +121,13 @@ def seal_page(entries: list[Entry]) -> tuple[PageRef, bytes]:
         InvalidInputError: The entries break a rule of the format.
     """
     data = encode_page(entries)
-    stored = [e.size for e in entries if type(e) is StoredEntry]
-    pointed = [e.size for e in entries if type(e) is ReferenceEntry]
-    if sum(stored) > MAX_SIZE or (_total(pointed) or 0) > MAX_SIZE:
+    stored, pointed = parted(entries)
+    stored_size, referenced_size = sum([e.size for e in stored]), _total(e.size for e in pointed)
+    if stored_size > MAX_SIZE or (referenced_size or 0) > MAX_SIZE:
         raise InvalidInputError(what=f"the sizes of the entries from {entries[0].path!r} add up to over {MAX_SIZE}")
     ref = PageRef(
         name=Digest.of(data), first=entries[0].path, last=entries[-1].path, n_entries=len(entries),
-        stored_size=sum(stored), referenced_size=_total(pointed), n_references=len(pointed),
+        stored_size=stored_size, referenced_size=referenced_size, n_references=len(pointed),
     )  # fmt: skip
     return ref, data
 
