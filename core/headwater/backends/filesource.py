@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import OrderedDict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,13 +39,15 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 20
 """Bytes read at once."""
+REMEMBERED = 10_000
+"""Files that are known to have been proved: reading many ranges of one hashes it once. A million would take 500 MB."""
 
 
 class FileSource:
-    """Files by URI. Safe between threads; remembers in memory what it has proved, per file."""
+    """Files by URI. Safe between threads; remembers what it has proved last."""
 
     def __init__(self) -> None:
-        self._proved: dict[str, tuple[tuple[int, ...], str]] = {}
+        self._proved: OrderedDict[str, tuple[tuple[int, ...], str]] = OrderedDict()
 
     def walk(self, uri: str, *, pin: bool | Literal["digest"] = True) -> Iterator[Found]:
         """See `ports.Source.walk`. Reads every byte once to pin it; `pin=False` touches nothing.
@@ -75,14 +78,14 @@ class FileSource:
             if disk.signature(os.fstat(file.fileno())) != disk.signature(before):
                 raise SourceChangedError(where=path)
         checksum = f"blake3:{hasher.hexdigest()}"
-        self._proved[path] = (disk.signature(before), checksum)
+        self._remember(path, before, checksum)
         return before.st_size, Pin(checksum=checksum, modified=_when(before))
 
     def read(self, uri: str, pin: Pin, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """See `ports.Source.read`.
 
-        A file of other size or time is hashed before its first byte is given; one that looks as
-        recorded is hashed on the way when all of it is read, and before (once) when a range is.
+        A file of another time is hashed before its first byte is given; one of the time recorded
+        is hashed on the way when all of it is read, and before (once) when a range is.
 
         Raises:
             ReferenceChangedError: Also after the last byte, for a change that kept size and time.
@@ -119,7 +122,12 @@ class FileSource:
                 hasher.update(piece)
         if _written(pin, hasher) != pin.checksum:
             raise _changed(uri, pin, _written(pin, hasher))
-        self._proved[path] = (disk.signature(info), str(pin.checksum))
+        self._remember(path, info, str(pin.checksum))
+
+    def _remember(self, path: str, info: os.stat_result, checksum: str) -> None:
+        self._proved[path] = (disk.signature(info), checksum)
+        if len(self._proved) > REMEMBERED:
+            self._proved.popitem(last=False)
 
     def check(self, references: Iterable[tuple[str, Pin]]) -> Iterator[Checked]:
         """See `ports.Source.check`. One stat per file; a file is read only if its time differs from the pin's."""
