@@ -12,6 +12,7 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.backends import filesource
 from headwater.backends.filesource import FileSource
 from headwater.backends.opaque import OpaqueSource
 from headwater.disk import path_of, uri_of
@@ -95,7 +96,8 @@ def test_an_opaque_uri_is_recorded_as_it_is_and_nothing_is_known_of_it():
         OpaqueSource().read("warehouse:t", Pin())
 
 
-@pytest.mark.parametrize("uri", ["ftp://me:secret@host/x", "x://h/k?X-Amz-Signature=abc", "x://h/k?a=1&sig=abc", "  "])
+@pytest.mark.parametrize("uri", ["ftp://me:secret@host/x", "x://h/k?X-Amz-Signature=abc", "x://h/k?a=1&sig=abc",
+                                 "x://h/k?auth_token=abc#part", "x://h/k?API%2DKEY=abc&a=1", "  "])  # fmt: skip
 def test_secrets_are_refused_not_recorded(uri):
     with pytest.raises(InvalidInputError) as caught:
         OpaqueSource().walk(uri)
@@ -245,3 +247,20 @@ def test_other_checksums_are_checked_too(share):
         list(FileSource().read(uri, Pin(checksum=f"md5:{hashlib.md5(b'b').hexdigest()}")))
     with pytest.raises(ReferenceChangedError):
         list(FileSource().read(uri, Pin(modified="2020-01-01T00:00:00.000000000Z")))
+
+
+# ------------------------------------------------------------------------- files
+def test_what_files_were_proved_is_remembered_for_ranges_and_only_for_so_many(tmp_path, monkeypatch):
+    monkeypatch.setattr(filesource, "REMEMBERED", 2)
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode() * 10)
+    source, hashed = FileSource(), []
+    found = list(source.walk(tmp_path.as_uri()))
+    real = filesource._pieces
+    monkeypatch.setattr(
+        filesource, "_pieces", lambda read, length: (hashed.append(1) if length is None else None) or real(read, length)
+    )
+    for n_hashed, each in enumerate(found, 1):  # `a` was forgotten when `c` was proved, `b` is when `a` is again, …
+        assert b"".join(source.read(each.uri, each.pin, 2, 3)) == each.path.encode() * 3
+        assert b"".join(source.read(each.uri, each.pin, 5, 1)) == each.path.encode()
+        assert len(hashed) == n_hashed

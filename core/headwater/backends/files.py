@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import disk
-from headwater.errors import ConflictError, FormatError, InvalidInputError, NotFoundError, StorageError
+from headwater.backends.object_keys import check_key
+from headwater.errors import ConflictError, FormatError, NotFoundError, StorageError
 from headwater.model.digest import Digest
 from headwater.ports import ObjectInfo
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 LEFTOVER_SECONDS = 86_400
 """A temporary file this old belongs to a process that died; the next writer removes it."""
 
-_KEY = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[a-z0-9._-]+(?:/[a-z0-9._-]+)*\Z")
 _PART = re.compile(r"[a-z0-9._-]+\Z")
 
 
@@ -127,9 +127,7 @@ class FileStore:
                 return _token(data, path.stat())
 
     def _path(self, key: str) -> Path:
-        if not _KEY.match(key):
-            raise InvalidInputError(what=f"{key!r} cannot be a key", where=self.url)
-        return self._root / key
+        return self._root / check_key(key, self.url)
 
     def _replace(self, path: Path, data: Buffer) -> None:
         """Temporary file, fsync, rename, fsync of the directory: whole or absent, and durable."""

@@ -1,4 +1,4 @@
-"""Where a store's keys lie in a bucket."""
+"""Keys of a store: what they look like, and where they lie in a bucket."""
 
 from __future__ import annotations
 
@@ -7,6 +7,17 @@ import re
 from headwater.errors import FormatError, InvalidInputError
 
 _KEY = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[a-z0-9._-]+(?:/[a-z0-9._-]+)*\Z")
+
+
+def check_key(key: str, where: str) -> str:
+    """Return `key` if it is one of `ports.ObjectStore`, so that it leads nowhere outside of the store.
+
+    Raises:
+        InvalidInputError: It is not.
+    """
+    if not _KEY.match(key):
+        raise InvalidInputError(what=f"{key!r} cannot be a key", where=where)
+    return key
 
 
 class Prefix:
@@ -22,11 +33,9 @@ class Prefix:
         """The service's key.
 
         Raises:
-            InvalidInputError: Not a key of `ports.ObjectStore`, so that none leads outside of the prefix.
+            InvalidInputError: As `check_key`.
         """
-        if not _KEY.match(key):
-            raise InvalidInputError(what=f"{key!r} cannot be a key", where=self._prefix)
-        return self._prefix + key
+        return self._prefix + check_key(key, self._prefix)
 
     def start(self, prefix: str) -> str:
         """The service's form of a listing prefix."""

@@ -5,18 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
+from headwater.backends.uris import holds_secret
 from headwater.errors import InvalidInputError
 from headwater.model.manifest import Pin
 from headwater.ports import Checked, Found
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@]*:[^/?#@]*@", re.IGNORECASE)
-_SECRET = re.compile(
-    r"[?&](x-amz-signature|x-amz-credential|x-goog-signature|signature|sig|token|access_token|api_key|apikey|password)=",
-    re.IGNORECASE,
-)
 
 
 class OpaqueSource:
@@ -30,7 +25,7 @@ class OpaqueSource:
         """
         if not uri.strip():
             raise InvalidInputError(what="a reference needs a URI")
-        if _PASSWORD.match(uri) or _SECRET.search(uri):
+        if holds_secret(uri):
             raise InvalidInputError(
                 what="the URI holds a password or a signature, which would be in the manifest for ever",
                 fix="leave it out and let the environment supply it",

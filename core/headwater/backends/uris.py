@@ -18,6 +18,7 @@ _SECRET = re.compile(
     r"(access_?|auth_?|id_?|refresh_?|session_?|security_?|private_?)?token|api[-_]?key|"
     r"(client_?)?secret|passw(or)?d|pwd|authorization|credentials?|jwt)\Z"
 )
+_PASSWORD = re.compile(r"(?i)[a-z][a-z0-9+.-]*://[^/?#@]*:[^/?#@]*@")
 _SHARED_ACCESS = re.compile(r"(sv|ss|srt?|st|se|sp|sip|spr|sig?|sdd|ses|skoid|sktid|sk[tesv]|saoid|suoid|scid)\Z")
 """Azure's parameters of a shared access signature."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -38,6 +39,13 @@ def without_secrets(url: str) -> str:
         if not (_SECRET.match(name) or (signed and _SHARED_ACCESS.match(name)) or (expiring and name == "expires"))
     ]
     return urlunsplit((parts.scheme, host, parts.path, "&".join(kept), ""))
+
+
+def holds_secret(uri: str) -> bool:
+    """Whether a URI of any scheme carries a password, a signature or a token."""
+    query = uri.partition("?")[2].partition("#")[0]
+    names = (unquote(pair.partition("=")[0]).lower() for pair in query.split("&"))
+    return bool(_PASSWORD.match(uri)) or any(name == "sig" or _SECRET.match(name) for name in names)
 
 
 def recorded(url: str) -> str:
