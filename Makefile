@@ -24,6 +24,8 @@ BETWEEN := airflow-3.1.8 # neither oldest nor newest: `make test` leaves it out
 ORCHESTRATORS := $(patsubst tests/integrations/%/,%,$(wildcard $(addprefix tests/integrations/,prefect/ airflow/ dagster/)))
 
 export PATH := $(PATH):$(abspath $(BIN)) # last: programs that the machine has come before those of wheels
+# what the machine trusts, as pip does: a company's proxy has its own certificates
+export UV_SYSTEM_CERTS ?= 1
 unexport PYTHONDONTWRITEBYTECODE # compiled once, every later start is twice as fast
 
 # uv is quick; where it cannot reach the packages, pip, which may be set up for them, does the same
