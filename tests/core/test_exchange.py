@@ -22,9 +22,16 @@ def laptop(tmp_path):
         yield repository
 
 
-@pytest.fixture
-def team(tmp_path):
-    with open_folder(tmp_path / "team") as repository:
+@pytest.fixture(params=["folder", pytest.param("postgresql", marks=pytest.mark.slow)])
+def team(request, tmp_path, monkeypatch):
+    """Where things go to: another folder, and PostgreSQL with an S3 bucket."""
+    if request.param == "folder":
+        opened = open_folder(tmp_path / "team")
+    else:
+        from tests.servers.team import new_repository
+
+        opened = hw.connect(new_repository(monkeypatch))
+    with opened as repository:
         yield repository
 
 

@@ -3,6 +3,8 @@ everything unreachable goes in the end (completeness). The model is a few dicts.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass, field
 
 import pytest
@@ -22,9 +24,9 @@ import headwater as hw
 from headwater.heartbeat import heart
 from headwater.model.keys import pack_key
 from headwater.model.records import Query
-from headwater.upkeep import collection, retention, verify
+from headwater.upkeep import collection, orphans, retention, verify
 from headwater.upkeep.collection import Collected, Terms
-from headwater.upkeep.epochs import Guard
+from headwater.upkeep.epochs import Guard, caretaker
 from tests.contracts.catalog_world import Clock, ulid
 from tests.faults import Fault
 from tests.stateful.clocked import clocked, pack_keys, states
@@ -39,7 +41,54 @@ names = st.sampled_from(ARTIFACTS)
 contents = st.dictionaries(st.sampled_from(["one", "two", "three"]), st.integers(0, len(BLOBS) - 1), min_size=1)
 kinds = st.sampled_from(["raise", "lose"])
 whens = st.integers(1, 25)
+"""At which storage or catalog call one dies …"""
+late_whens = st.one_of(whens, st.integers(1, 90))
+"""… of something that takes many."""
 jumps = st.sampled_from([60.0, 200.0, 1860.0, 3600.0 * 25, 3600.0 * 25, 86400.0 * 8, -300.0])
+EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "60"))
+
+
+def everything(home, terms) -> None:
+    collection.collect(home, terms)
+
+
+def tidy(home, _) -> None:
+    collection.tidy(home, Collected())
+
+
+def retire(home, _) -> None:
+    retention.retire(home, retention.overdue(home))
+
+
+def condemn(home, terms) -> None:
+    collection.condemn(home, terms, Collected())
+
+
+def compact(home, terms) -> None:
+    collection.compact(home, terms, Collected())
+
+
+def delete(home, terms) -> None:
+    collection.delete(home, advanced(home), terms, Collected())
+
+
+def sweep_orphans(home, terms) -> None:
+    orphans.sweep(home, advanced(home), min_age_seconds=terms.orphan_age)
+
+
+def forget(home, _) -> None:
+    caretaker(home).collector.forget()
+
+
+def advanced(home) -> Guard:
+    guard = Guard(home)
+    guard.advance()
+    return guard
+
+
+phases = st.sampled_from([everything, tidy, retire, condemn, compact, delete, sweep_orphans, forget])
+terms = st.sampled_from([Terms(), Terms(min_age=0), Terms(min_age=0, grace=0, orphan_age=0)])
+"""As everybody waits, and not at all: what protects writers is the commit alone."""
 
 
 def bytes_of(files: dict[str, int], big: bool = False) -> dict[str, bytes]:
@@ -74,20 +123,21 @@ class Upkeep(RuleBasedStateMachine):
         self.home = self.repo.home
         self.versions: dict[str, Known] = {}
         self.runs: dict[str, RunKnown] = {}
-        self.guard: Guard | None = None
         self.n_runs = 0
 
     # -- helpers ---------------------------------------------------------------
     def of(self, *in_states: str) -> list[str]:
         return sorted(i for i, known in self.versions.items() if known.state in in_states)
 
-    def learn(self, attempted: tuple[str, dict[str, bytes]] | None = None) -> None:
-        """What a crash left: versions are either as before, or the one that was attempted is there, whole."""
+    def learn(self, attempted: dict[str, dict[str, bytes]]) -> None:
+        """What a crash left: versions are either as before, or one that was attempted is there, whole."""
         found = {r.id: r for r in self.home.catalog.versions.versions(Query(), drafts=True, deleted=True)}
         for version_id, record in found.items():
             if version_id not in self.versions and record.state != "discarded":
-                assert attempted is not None and record.artifact == attempted[0], "a version out of nothing"
-                self.versions[version_id] = Known(record.artifact, attempted[1], record.state, record.run_id)
+                assert record.artifact in attempted, "a version out of nothing"
+                self.versions[version_id] = Known(
+                    record.artifact, attempted[record.artifact], record.state, record.run_id
+                )
 
     def sync_states(self) -> None:
         """Drafts of ended runs, drafts past their time, versions that a rule let go."""
@@ -132,11 +182,45 @@ class Upkeep(RuleBasedStateMachine):
     @rule(name=names, files=contents, kind=kinds, at=whens)
     def die_logging(self, name, files, kind, at):
         repo, files = self.crashing(kind, at), bytes_of(files)
-        try:
+        with contextlib.suppress(Crash):
             repo.log_artifact(self.artifact(name, files))
-        except Crash:
-            pass
-        self.learn((name, files))
+        self.learn({name: files})
+
+    @rule(one=contents, other=contents, kind=kinds, at=late_whens, data=st.data())
+    def die_in_a_step(self, one, other, kind, at, data):
+        """Somewhere in everything that a step does: open, use, draft, publish, log, finish."""
+        used = data.draw(st.sampled_from([None, *self.of("published")]))
+        repo, one, other = self.crashing(kind, at), bytes_of(one), bytes_of(other)
+        self.n_runs += 1
+        with contextlib.suppress(Crash):
+            run = repo.start_run("step", key=f"crash/{self.n_runs}", capture=())
+            heart.forget_run(run.id)
+            if used is not None:
+                run.use_artifact(repo.version_by_id(used))
+            run.log_artifact(self.artifact("a", one), publish=False).publish()
+            run.log_artifact(self.artifact("b", other), aliases=["prod"])
+            run.finish()
+        self.learn({"a": one, "b": other})
+        self.sync_states()
+
+    @precondition(lambda self: self.of("published", "draft"))
+    @rule(kind=kinds, at=whens, alias=st.sampled_from(["prod", "old"]), data=st.data())
+    def die_editing(self, kind, at, alias, data):
+        """In an alias, a deletion, a publication or a discard."""
+        version = data.draw(st.sampled_from(self.of("published", "draft")))
+        known, repo = self.versions[version], self.crashing(kind, at)
+        verb = data.draw(st.sampled_from(["publish", "discard"] if known.state == "draft" else ["alias", "delete"]))
+        with contextlib.suppress(Crash):
+            handle = repo.version_by_id(version)
+            if verb == "alias":
+                repo.set_alias(f"{known.artifact}:{alias}", to=handle)
+            elif verb == "delete":
+                handle.delete(delete_aliases=True)
+            else:
+                getattr(handle, verb)()
+        if verb == "delete" and self.home.catalog.versions.get(version).state == "deleted":
+            known.state = "deleted"
+        self.sync_states()
 
     @rule()
     def open_run(self):
@@ -217,43 +301,18 @@ class Upkeep(RuleBasedStateMachine):
     @rule()
     def collect(self):
         collection.collect(self.home)
-        self.guard = None
         self.sync_states()
 
-    @rule(kind=kinds, at=whens)
-    def die_collecting(self, kind, at):
-        repo = self.crashing(kind, at)
-        try:
-            collection.collect(repo.home)
-        except Crash:
-            pass
-        self.guard = None
+    @rule(phase=phases, terms=terms)
+    def one_phase(self, phase, terms):
+        phase(self.home, terms)
         self.sync_states()
 
-    @rule(phase=st.sampled_from(["tidy", "condemn", "compact", "forget"]), young=st.booleans())
-    def one_phase(self, phase, young):
-        terms = Terms(min_age=0) if young else Terms()
-        if phase == "forget":
-            self.home.catalog.collector.forget()
-        elif phase == "tidy":
-            collection.tidy(self.home, Collected())
-        else:
-            getattr(collection, phase)(self.home, terms, Collected())
+    @rule(phase=phases, terms=terms, kind=kinds, at=late_whens)
+    def die_in_a_phase(self, phase, terms, kind, at):
+        with contextlib.suppress(Crash):
+            phase(self.crashing(kind, at).home, terms)
         self.sync_states()
-
-    @rule(eager=st.booleans())
-    def delete_phase(self, eager):
-        self.guard = Guard(self.home)
-        self.guard.advance()
-        collection.delete(self.home, self.guard, Terms(grace=0) if eager else Terms(), Collected())
-
-    @rule(at=whens, kind=kinds)
-    def die_compacting(self, at, kind):
-        repo = self.crashing(kind, at)
-        try:
-            collection.compact(repo.home, Terms(min_age=0), Collected())
-        except Crash:
-            pass
 
     # -- what must hold --------------------------------------------------------
     @invariant()
@@ -313,6 +372,6 @@ def test_nothing_reachable_is_lost_and_everything_else_goes():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(EXAMPLES * 10)
 def test_nothing_reachable_is_lost_and_everything_else_goes_in_thousands_of_steps():
-    run_machine(60, 50)
+    run_machine(EXAMPLES, 50)

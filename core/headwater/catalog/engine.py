@@ -22,7 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from headwater.catalog.dialect import Dialect, PostgreSQL, SQLite, refuse_network
-from headwater.catalog.failures import is_gone, is_transient, translate
+from headwater.catalog.failures import is_crowded, is_gone, is_transient, translate
 from headwater.catalog.tables import WRITER
 from headwater.catalog.urls import file_of, parse_url
 from headwater.errors import (
@@ -46,7 +46,8 @@ Row: TypeAlias = Any
 TRIES = 8
 """How often a transaction is tried before its failure is the caller's."""
 PATIENCE = 60.0
-"""For how many seconds a server that was there before is waited for: a restart, or a fail-over to its stand-by."""
+"""For how many seconds a server that was there before is waited for: a restart, or a fail-over to its stand-by. So long
+a collector tries to get between writers, too."""
 SLICE = 512
 """How many values one statement compares with."""
 
@@ -275,13 +276,15 @@ class Database:
             else:
                 self._met = True
                 return result
-            if gone and not deadline:
-                deadline = time.monotonic() + (PATIENCE if self._met else 0.0)
+            crowded = is_crowded(error)
+            if (gone or crowded) and not deadline:
+                deadline = time.monotonic() + (PATIENCE if self._met or crowded else 0.0)
             if not again or (tried >= TRIES and time.monotonic() > deadline):
                 raise translate(error, self.where) from error
             if gone:
                 self._drop_connections()
-            time.sleep(min(1.0, 0.01 * 2**tried) * (0.5 + random.random() / 2))
+            # A gap between writers is soon over: whoever waits for one asks often.
+            time.sleep(min(0.2 if crowded else 1.0, 0.01 * 2**tried) * (0.5 + random.random() / 2))
 
     def _drop_connections(self) -> None:
         """The server went away, or is a stand-by now: what the pool still holds leads nowhere."""

@@ -6,7 +6,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from headwater.errors import AccessError, FormatError, HeadwaterError, IntegrityError, StorageError
 
-_TRANSIENT = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
+_CROWDED = "55P03"  # lock not available: asked for with a time limit
+_TRANSIENT = ("40001", "40P01", _CROWDED)  # serialization failure, deadlock
 _READ_ONLY = "25006"
 _LOST = ("08", "57P")  # connection exceptions, shutdown and crash recovery
 
@@ -21,6 +22,9 @@ def translate(error: SQLAlchemyError, where: str) -> HeadwaterError:
         return FormatError(what=f"the catalog is damaged: {cause}", where=where, fix="restore a backup")
     if getattr(error, "orig", None).__class__.__name__ in ("IntegrityError", "UniqueViolation"):
         return IntegrityError(what=f"the catalog contradicts itself: {cause}", where=where)
+    if is_crowded(error):
+        what = "writers leave no gap in which the catalog could be cleaned up"
+        return StorageError(what=what, where=where, retryable=True, fix="try again when fewer write at once")
     return StorageError(
         what=f"the catalog failed: {cause}", where=where, retryable=is_gone(error) or is_transient(error)
     )
@@ -33,6 +37,11 @@ def _state(error: SQLAlchemyError) -> str:
 def is_transient(error: SQLAlchemyError) -> bool:
     """Whether the same transaction may succeed when it is tried again."""
     return _state(error) in _TRANSIENT or "database is locked" in str(getattr(error, "orig", ""))
+
+
+def is_crowded(error: SQLAlchemyError) -> bool:
+    """Whether others were in the way for as long as one was ready to stand in theirs."""
+    return _state(error) == _CROWDED
 
 
 def is_gone(error: SQLAlchemyError) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from headwater.catalog.commit import commit
 from headwater.catalog.sql import create, open_catalog
 from headwater.errors import ConflictError
-from tests.contracts.catalog_world import World
+from tests.contracts.catalog_world import World, digest
 from tests.postgres import cluster
 
 
@@ -107,7 +107,100 @@ def test_holding_a_blob_and_deleting_its_pack_exclude_each_other(sides):
     go_on.set()
     holding.join(20)
     rechecking.join(20)
-    assert deleted == [[]] and len(writer.catalog.packs.hold_blobs([b"x" * 32], lease)) == 0
+    assert deleted == [[]] and writer.catalog.packs.hold_blobs([digest("one")], lease) == {digest("one"): pack}
+
+
+def test_a_writer_that_looks_for_a_blob_while_its_pack_is_deleted_waits_and_does_not_find_it(sides):
+    writer, collector, _ = sides
+    list(collector.collector.condemn(min_age_seconds=0))
+    chosen, go_on = threading.Event(), threading.Event()
+    lease = writer.catalog.packs.open_lease("second")
+
+    def slow_delete(tx):
+        assert tx.run("UPDATE packs SET state = 'deleting' WHERE state = 'condemned'") == 1
+        chosen.set()
+        assert go_on.wait(10)
+
+    deleting, _ = in_thread(lambda: collector.catalog.database.collect(slow_delete))
+    assert chosen.wait(10)
+    looking, found = in_thread(lambda: writer.catalog.packs.hold_blobs([digest("one")], lease))
+    time.sleep(0.3)
+    assert not found, "the writer must not rely on what is being taken"
+    go_on.set()
+    deleting.join(20)
+    looking.join(20)
+    assert found == [{}], "it sends the bytes again, under another key"
+
+
+@pytest.mark.parametrize("first", ["writer", "collector"])
+def test_a_commit_and_the_second_look_before_deletion_exclude_each_other(sides, first):
+    """The pack was condemned a day ago, and the writer has held nothing: only the order of the two decides."""
+    writer, collector, pack = sides
+    list(collector.collector.condemn(min_age_seconds=0))
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(work):
+        def body(tx):
+            made = work(tx)
+            inside.set()
+            assert go_on.wait(10)
+            return made
+
+        return body
+
+    def revive_and_commit(tx):
+        tx.run("UPDATE packs SET state = 'live' WHERE state = 'condemned'")
+        return commit(tx, writer.publication("a", "one", pack=pack))
+
+    def take(tx):
+        return tx.run("UPDATE packs SET state = 'deleting' WHERE state = 'condemned'")
+
+    if first == "writer":
+        one, made = in_thread(lambda: writer.catalog.database.write(slow(revive_and_commit)))
+        assert inside.wait(10)
+        two, deleted = in_thread(lambda: list(collector.collector.recheck(grace_seconds=0)))
+    else:
+        one, deleted = in_thread(lambda: collector.catalog.database.collect(slow(take)))
+        assert inside.wait(10)
+        two, made = in_thread(lambda: writer.commit("a", "one", pack=pack))
+    time.sleep(0.3)
+    assert not (deleted if first == "writer" else made), "the second waits for the first"
+    go_on.set()
+    one.join(20)
+    two.join(20)
+    ((_, _, state, _),) = writer.catalog.packs.packs()
+    if first == "writer":
+        assert (deleted, made[0].kind, state) == ([[]], "created", "live")
+    else:
+        assert isinstance(made[0], ConflictError) and state == "deleting"
+
+
+@pytest.mark.slow
+def test_a_collector_waits_for_a_long_writer_without_keeping_the_others_waiting():
+    url = cluster().new_database()
+    world, collector, other = World(create(url)), World(open_catalog(url)), World(open_catalog(url))
+    inside, go_on = threading.Event(), threading.Event()
+
+    def long(tx):
+        inside.set()
+        assert go_on.wait(60)
+
+    writing, _ = in_thread(lambda: world.catalog.database.write(long))
+    assert inside.wait(10)
+    other.pack("one")  # something to look at
+    collecting, collected = in_thread(lambda: list(collector.collector.condemn(min_age_seconds=0)))
+    end, commits = time.monotonic() + 6, 0
+    while time.monotonic() < end:
+        other.commit("a", str(commits))
+        commits += 1
+    assert collecting.is_alive(), "it has not given up, nor gone past the writer"
+    go_on.set()
+    writing.join(20)
+    collecting.join(70)
+    assert collected and not isinstance(collected[0], Exception)
+    assert commits >= 6, "each commit waits a tenth of a second at most"
+    for one in (world, collector, other):
+        one.catalog.close()
 
 
 NAIVE_CHECK = "SELECT state FROM packs WHERE uid = %s"

@@ -17,6 +17,7 @@ import headwater as hw
 from headwater import Repository
 
 ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.parametrize("world", ["folder"], indirect=True)
 
 PREFECT = """
 import os
