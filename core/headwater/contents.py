@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 INLINE = 16 << 20
 """Bytes of small contents kept in memory; what comes after goes to temporary files."""
+KEPT = 256 << 20
+"""Bytes of large contents kept in memory; what comes after goes to temporary files."""
 _MANY = 4_096
 """More entries than this from one call are kept on disk."""
 
@@ -72,13 +74,14 @@ class Contents:
         self._overwriting: set[str] = set()
         self._parents: Counter[str] = Counter()
         self._streams: list[tuple[Stream, Tree | None, Callable[[StatCache | None], Iterable[Item]]]] = []
-        self._inline = 0
+        self._inline = self._kept = 0
         self._spool: Spool | None = None
 
     def copy(self) -> Contents:
         """The same contents; changes to one do not show in the other."""
         copy = Contents()
-        copy.draft, copy.removed, copy._inline, copy._spool = self.draft, list(self.removed), self._inline, self._spool
+        copy.draft, copy.removed, copy._spool = self.draft, list(self.removed), self._spool
+        copy._inline, copy._kept = self._inline, self._kept
         copy._single, copy._parents = dict(self._single), Counter(self._parents)
         copy._overwriting = set(self._overwriting)
         for stream, tree, start in self._streams:
@@ -136,7 +139,10 @@ class Contents:
         self._streams.append((Stream(overwrite=overwrite), tree, start))
 
     def keep_bytes(self, data: Buffer | BinaryIO) -> bytes | str:
-        """Take bytes or a readable object: small ones stay in memory, others become a temporary file."""
+        """Take bytes or a readable object. What is in memory stays there, up to a limit; the rest goes to files.
+
+        The content is what it is now: `bytes` are kept as they are, other buffers are copied.
+        """
         reader = getattr(data, "read", None)
         if reader is None:
             try:
@@ -146,6 +152,9 @@ class Contents:
                     what=f"add_bytes takes bytes or a binary file, not {type(data).__name__}",
                     fix="encode text: text.encode()",
                 ) from None
+            if len(view) >= MIN_FILE and self._kept + len(view) <= KEPT:
+                self._kept += len(view)
+                return data if type(data) is bytes else bytes(view)
             return self._hold(iter([bytes(view)] if len(view) < MIN_FILE else [view]))
         return self._hold(iter(lambda: _as_bytes(reader(MIN_FILE)), b""))
 

@@ -18,14 +18,15 @@ from headwater.store.reading import digest_of
 
 
 class Given:
-    """One item that is here already: bytes under 1 MiB, or an entry (of another version, or a reference)."""
+    """One item that is here already: bytes, or an entry (of another version, or a reference)."""
 
-    __slots__ = ("content", "first", "overwrite")
+    __slots__ = ("_entry", "content", "first", "overwrite")
 
     def __init__(self, path: str, content: bytes | Entry) -> None:
         self.first = path
         self.content = content
         self.overwrite = False
+        self._entry = None if isinstance(content, bytes) else content
 
     @property
     def last(self) -> str:
@@ -61,10 +62,11 @@ class Given:
         return self.content.size if isinstance(self.content, StoredEntry) else 0
 
     def entry(self) -> Entry:
-        """What the manifest will say."""
-        if isinstance(self.content, bytes):
-            return StoredEntry(self.first, len(self.content), Digest.of(self.content))
-        return self.content
+        """What the manifest will say; bytes are hashed once."""
+        if self._entry is None:
+            assert isinstance(self.content, bytes)
+            self._entry = StoredEntry(self.first, len(self.content), Digest.of(self.content))
+        return self._entry
 
 
 Item: TypeAlias = Segment | Given

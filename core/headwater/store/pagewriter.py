@@ -77,15 +77,20 @@ class PageWriter:
 
     def note_chunks(self, file: bytes, chunks: Sequence[tuple[bytes, int]], packs: set[str]) -> PackSet:
         """The chunks of a large file are placed: keep their list; return the packs to note for the file."""
+        held = self.known_large(file)
+        if held is not None:
+            return held
         name = chunk_list_name(Digest(file))
-        if name not in self._lists:
-            held = self._packs.hold_proofs([name], self._lease).get(name)
-            if held is not None:
-                return held
-            self._lists[name] = packs
-            encoded = encode_chunks([(Digest(chunk), size) for chunk, size in chunks])
-            self._writer.add_manifest(name, encoded, "chunks", packs)
-        return self._lists[name]
+        self._lists[name] = packs
+        encoded = encode_chunks([(Digest(chunk), size) for chunk, size in chunks])
+        self._writer.add_manifest(name, encoded, "chunks", packs)
+        return packs
+
+    def known_large(self, file: bytes) -> PackSet | None:
+        """The packs to note for a large file that the store has, or has been given; held from now on."""
+        name = chunk_list_name(Digest(file))
+        own = self._lists.get(name)
+        return own if own is not None else self._packs.hold_proofs([name], self._lease).get(name)
 
     def add(self, ref: PageRef, data: bytes | None) -> None:
         """The next page; `data` None for one that is reused as it is."""

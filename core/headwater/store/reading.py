@@ -120,12 +120,11 @@ class Habit:
         return blob
 
 
-def hashing_reader(file: OpenFile) -> tuple[Callable[[int], bytes], blake3]:
-    """A `read(n)` for the chunker that hashes what it passes on, and the hash of the whole.
+def checking_reader(file: OpenFile) -> Callable[[int], bytes]:
+    """A `read(n)` for the chunker.
 
     It raises as soon as the file gives more than it had when it was opened, for a file that grows may never end.
     """
-    whole = blake3()
     left = file.size
 
     def read(n: int) -> bytes:
@@ -134,10 +133,9 @@ def hashing_reader(file: OpenFile) -> tuple[Callable[[int], bytes], blake3]:
         left -= len(data)
         if left < 0:
             raise SourceChangedError(where=file.path)
-        whole.update(data)
         return data
 
-    return read, whole
+    return read
 
 
 def digest_of(path: str) -> tuple[int, bytes]:
@@ -147,9 +145,10 @@ def digest_of(path: str) -> tuple[int, bytes]:
         As `opened`; SourceChangedError also when it changes meanwhile.
     """
     with opened(path) as file:
-        read, whole = hashing_reader(file)
+        read, whole = checking_reader(file), blake3()
         n_read = 0
         while data := read(_BLOCK):
+            whole.update(data)
             n_read += len(data)
         file.check_unchanged(n_read)
         return n_read, whole.digest()

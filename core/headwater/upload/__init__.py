@@ -29,8 +29,8 @@ from headwater.store.packs import Prepared, prepare
 from headwater.store.pagewriter import PackSet, PageWriter
 from headwater.store.reading import Habit, Whole, read_whole
 from headwater.upload.drafting import Overlay
-from headwater.upload.large import End, Piece, read_large
-from headwater.upload.threads import LargeRead, Pools
+from headwater.upload.large import End, Piece, cut_bytes, cut_file, read_large
+from headwater.upload.threads import Pools
 from headwater.upload.unchanged import TreeWatch
 from headwater.upload.units import UNIT_FILES, Read, Unit, units
 
@@ -158,19 +158,32 @@ class _Upload:
             yield from self._end(*window.popleft())
 
     def _begin(self, unit: Unit) -> Any:
+        if isinstance(unit.large, Given):
+            return self._pools.read(unit.large.entry)
         if unit.large is not None:
-            large = LargeRead(unit.large.file, self._pools.stop)
-            self._pools.read(large.run)
-            return large
+            return self._pools.read_large(cut_file(unit.large.file))
         return self._pools.read(unit.read) if unit.new else None
 
     def _end(self, unit: Unit, begun: Any) -> Iterator[Item]:
+        if isinstance(unit.large, Given):
+            self._place_content(unit.large, begun.result())
+            return self._done(unit)
         if unit.large is not None:
             end, packs = self._place_large(begun, unit.large.size)
+            assert end.stat is not None
             self._learn(unit.large, end.digest, end.stat)
             self._pages.note(unit.large.path, packs)
             return self._done(unit)
         return self._place(unit, begun.result() if begun else [])
+
+    def _place_content(self, given: Given, entry: StoredEntry) -> None:
+        """Large content in memory: hashing it is cheap, so it is only cut where the store does not have it."""
+        packs = self._pages.known_large(entry.digest)
+        if packs is None:
+            assert isinstance(given.content, bytes)
+            pieces = self._pools.read_large(cut_bytes(given.content), entry.digest)
+            _, packs = self._place_large(pieces, given.size)
+        self._pages.note(given.first, packs)
 
     def _place(self, unit: Unit, read: list[Whole]) -> Iterator[Item]:
         blobs: dict[bytes, Prepared] = {}
@@ -178,8 +191,10 @@ class _Upload:
         rest = iter(read)
         for thing in unit.new:
             if isinstance(thing, Given):
+                entry = thing.entry()
                 assert isinstance(thing.content, bytes)
-                path, digest, blob = thing.first, Digest.of(thing.content), prepare(thing.content)
+                assert isinstance(entry, StoredEntry)
+                path, digest, blob = thing.first, entry.digest, prepare(thing.content)
             else:
                 whole = next(rest)
                 self._learn(thing, whole.digest, whole.stat)
@@ -194,7 +209,7 @@ class _Upload:
                 self._pages.note(path, alone[placed[name]])
         return self._done(unit)
 
-    def _place_large(self, pieces: Iterator[Piece | End] | LargeRead, size: int) -> tuple[End, PackSet]:
+    def _place_large(self, pieces: Iterator[Piece | End], size: int) -> tuple[End, PackSet]:
         chunks: list[tuple[bytes, int]] = []
         packs: set[str] = set()
         done = 0

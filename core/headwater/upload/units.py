@@ -38,7 +38,7 @@ class Unit:
         self.items: list[Item] = []
         self.new: list[Read | Given] = []
         """What needs a place in the store, in path order."""
-        self.large: Read | None = None
+        self.large: Read | Given | None = None
         self.n_bytes = 0
         self.n_entries = 0
 
@@ -62,12 +62,12 @@ def units(items: Iterator[Item]) -> Iterator[Unit]:
     unit = Unit()
     for item in items:
         for part, new in _parts(item):
-            is_large = len(new) == 1 and isinstance(new[0], Read) and new[0].size >= MIN_FILE
+            is_large = len(new) == 1 and new[0].size >= MIN_FILE
             if unit.items and (is_large or unit.full):
                 yield unit
                 unit = Unit()
             if is_large:
-                unit.large = new[0]  # type: ignore[assignment]
+                unit.large = new[0]
                 unit.add(part, ())
                 yield unit
                 unit = Unit()
