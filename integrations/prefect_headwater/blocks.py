@@ -15,7 +15,6 @@ from headwater import Artifact, HeadwaterError, NotFoundError, Repository, conne
 from headwater.adapter import default_repository
 from prefect_headwater.settings import settings
 
-LOGO = HttpUrl("https://headwater.example.org/docs/headwater.png")
 DOCUMENTATION = HttpUrl("https://headwater.example.org/docs/prefect")
 RESULT = "result"
 """The one file in a version that holds a result."""
@@ -39,7 +38,6 @@ class HeadwaterRepository(Block):
 
     _block_type_name = "Headwater Repository"
     _block_type_slug = "headwater-repository"
-    _logo_url = LOGO
     _documentation_url = DOCUMENTATION
 
     url: str = Field(default=..., description="The repository: a folder, postgresql://… or https://….")
@@ -87,7 +85,6 @@ class HeadwaterStorage(WritableFileSystem):
 
     _block_type_name = "Headwater Storage"
     _block_type_slug = "headwater-storage"
-    _logo_url = LOGO
     _documentation_url = DOCUMENTATION
 
     repository: HeadwaterRepository | None = Field(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +16,7 @@ from prefect.events.worker import EventsWorker
 import headwater as hw
 from headwater import Version
 from headwater.cli.root import headwater
-from prefect_headwater import EVENT_REF, on_new_version, step
+from prefect_headwater import EVENT_REF, forwarder, on_new_version, step
 from prefect_headwater.assets import asset_key
 from prefect_headwater.forwarder import forward
 from tests.integrations.prefect.shapes import load
@@ -43,12 +45,16 @@ class Told:
         self.api_url = "http://prefect.example.org"
         self._refuses = refuses
 
-    def request(self, method: str, path: str, json: list[dict]) -> httpx.Response:
+    def request(self, method: str, path: str, json: Any) -> httpx.Response:
         if self._refuses:
             self._refuses -= 1
             raise httpx.ConnectError("down")
+        request = httpx.Request(method, self.api_url + path)
+        if path == "/events/filter":
+            asked = json["filter"]["id"]["id"]
+            return httpx.Response(200, json={"events": [e for e in self.events if e["id"] in asked]}, request=request)
         self.events += json
-        return httpx.Response(204, request=httpx.Request(method, self.api_url + path))
+        return httpx.Response(204, request=request)
 
 
 def test_a_publication_by_a_task_is_an_event_with_the_id_the_forwarder_gives_it(repo, events) -> None:
@@ -82,6 +88,31 @@ def test_the_forwarder_goes_on_where_it_was_and_loses_nothing(repo) -> None:
     aliased = next(event for event in told.events if event["event"].endswith("aliased"))
     assert aliased["resource"]["headwater.alias"] == "prod"
     assert "HEADWATER" not in json.dumps(told.events)
+
+
+def test_what_prefect_has_is_not_told_again(repo) -> None:
+    with repo.start_run("by-hand") as run:
+        run.log_artifact(1, "table")
+    told = Told()
+    assert forward(repo, told) == 1
+    assert forward(repo, told, "another") == 0  # as after a stop between the telling and the note that it was told
+    with repo.start_run("by-hand") as run:
+        run.log_artifact(2, "table")
+    assert forward(repo, told, "another") == 1
+    assert [e["payload"]["version"] for e in told.events] == ["v0", "v1"]
+
+
+def test_history_starts_nothing_unless_asked_for(repo, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(forwarder, "NEWS", timedelta(0))
+    with repo.start_run("by-hand") as run:
+        run.log_artifact(1, "table")
+    told = Told()
+    assert forward(repo, told) == 0
+    assert "1 events of before are left out" in caplog.text
+    assert forward(repo, told, "all", history=True) == 1
+    with repo.start_run("by-hand") as run:
+        run.log_artifact(2, "table")
+    assert forward(repo, told) == 1  # however long that was ago: it came after the first start
 
 
 def test_an_alias_that_comes_back_is_another_event(repo) -> None:
