@@ -127,6 +127,29 @@ def test_bytes_may_come_in_any_form(tmp_path):
     assert content == {"b": data[:5], "ba": data[:5], "large": data, "none": b"", "slow": data[:10_000], "stream": data}
 
 
+def test_large_bytes_stay_in_memory_up_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("headwater.contents.KEPT", 5 << 20)
+    here, many = world(tmp_path / "r"), [os.urandom(2 << 20) for _ in range(4)]
+    artifact = Artifact("t")
+    for n in range(2):
+        artifact.add_bytes(many[n], f"{n}")
+    assert artifact.contents._spool is None
+    assert artifact.contents._single["0"] is many[0]
+    for n in range(2, 4):
+        artifact.add_bytes(many[n], f"{n}")
+    assert len(os.listdir(artifact.contents.spool().folder)) == 2
+    assert here.content(here.log(artifact)) == {f"{n}": data for n, data in enumerate(many)}
+
+
+@pytest.mark.parametrize("size", [1000, 2 << 20])
+def test_what_becomes_of_a_buffer_after_it_was_added_does_not_matter(tmp_path, size):
+    here, data = world(tmp_path / "r"), os.urandom(size)
+    buffer = bytearray(data)
+    artifact = Artifact("t").add_bytes(buffer, "a").add_bytes(memoryview(buffer), "b")
+    buffer[:] = bytes(size)
+    assert here.content(here.log(artifact)) == {"a": data, "b": data}
+
+
 @given(st.lists(st.integers(0, 700_000), max_size=5))
 def test_a_stream_in_any_pieces_is_taken_whole(sizes):
     rest = [bytes([n + 1]) * size for n, size in enumerate(sizes) if size]

@@ -25,6 +25,7 @@ from headwater.model.chunker import MIN_FILE
 from headwater.model.digest import Digest
 from headwater.model.manifest import build_pages
 from headwater.store import blobwriter
+from headwater.upload import large
 from headwater.upload.large import read_large
 from tests.core.worlds import later, publication, team_world, world, write
 from tests.faults import Fault
@@ -156,6 +157,33 @@ def test_a_large_file_is_cut_and_an_insertion_sends_only_what_is_around_it(here,
     second = here.log(Artifact("t").add_file(tmp_path / "big"))
     assert second.sent_bytes < 2 << 20
     assert here.content(second) == {"big": changed}
+
+
+def test_large_bytes_are_cut_only_where_the_store_does_not_have_them(here, monkeypatch):
+    cut, real = [], large.cut_bytes
+    monkeypatch.setattr("headwater.upload.cut_bytes", lambda content: cut.append(len(content)) or real(content))
+    data = noise(9 << 20)
+    first = here.log(Artifact("t").add_bytes(data, "x"))
+    assert cut == [len(data)]
+    again = here.log(Artifact("t").add_bytes(bytes(bytearray(data)), "x").add_bytes(data, "y"))
+    assert cut == [len(data)]
+    assert again.sent_bytes < 4096
+    assert here.content(again) == {"x": data, "y": data}
+    edited = data[: 4 << 20] + b"!" + data[4 << 20 :]
+    changed = here.log(Artifact("t").add_bytes(edited, "x"))
+    assert cut == [len(data), len(edited)]
+    assert changed.sent_bytes < 2 << 20
+    assert here.content(changed) == {"x": edited}
+    assert here.content(first) == {"x": data}
+
+
+def test_large_bytes_and_a_file_of_the_same_content_are_one(here, tmp_path):
+    data = noise(3 << 20)
+    (tmp_path / "f").write_bytes(data)
+    both = here.log(Artifact("t").add_file(tmp_path / "f").add_bytes(data, "b"))
+    assert both.sent_bytes < len(data) + (64 << 10)
+    assert both.root == here.log(Artifact("t").add_bytes(data, "f").add_bytes(data, "b")).root
+    assert here.content(both) == {"f": data, "b": data}
 
 
 @pytest.mark.parametrize("size", [MIN_FILE - 1, MIN_FILE, MIN_FILE + 1])
