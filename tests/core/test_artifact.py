@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -137,7 +138,7 @@ def test_large_bytes_stay_in_memory_up_to_a_limit(tmp_path, monkeypatch):
     assert artifact.contents._single["0"] is many[0]
     for n in range(2, 4):
         artifact.add_bytes(many[n], f"{n}")
-    assert len(os.listdir(artifact.contents.spool().folder)) == 2
+    assert len(list(Path(artifact.contents.spool().folder).iterdir())) == 2
     assert here.content(here.log(artifact)) == {f"{n}": data for n, data in enumerate(many)}
 
 
