@@ -7,6 +7,8 @@
 The quota covers the index and unfinished files as well. Losing the index, or
 all of the cache, costs time only.
 """
+# ruff: noqa: PTH101, PTH105, PTH108, PTH116
+# os functions where a file is placed: of small ones there are many
 
 from __future__ import annotations
 
@@ -52,6 +54,7 @@ class FileCache:
         self.root = root
         self.quota_bytes = quota_bytes
         self._index = CacheIndex(root)
+        self._temporary = str(root / "tmp")
         self._swept = False
 
     # -- reading -----------------------------------------------------------------
@@ -175,21 +178,22 @@ class FileCache:
         return len(reserved) == len(sizes)
 
     def _place(self, digest: bytes, fill: Fill) -> os.stat_result:
-        path, temporary = self._index.path(digest), self.root / "tmp" / disk.temporary_name()
-        fd = _making(temporary.parent, lambda: os.open(temporary, _NEW, _MODE))
+        path, temporary = str(self._index.path(digest)), f"{self._temporary}/{disk.temporary_name()}"
+        fd = _making(self._temporary, lambda: os.open(temporary, _NEW, _MODE))
         try:
             try:
                 _check(fill(digest, fd), digest, path)
             finally:
                 os.close(fd)
-            _making(path.parent, lambda: temporary.replace(path))
+            _making(os.path.dirname(path), lambda: os.replace(temporary, path))  # noqa: PTH120
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
             raise
-        info = path.stat()
+        info = os.stat(path)
         if stat.S_IMODE(info.st_mode) != _MODE:  # the umask took rights away
-            path.chmod(_MODE)
-            info = path.stat()
+            os.chmod(path, _MODE)
+            info = os.stat(path)
         return info
 
     def prune(self, to_bytes: int = 0) -> int:
@@ -238,9 +242,9 @@ class FileCache:
         self._index.forget([digest])
 
 
-def _check(actual: bytes, digest: bytes, path: Path) -> None:
+def _check(actual: bytes, digest: bytes, where: str) -> None:
     if actual != digest:
-        raise DigestMismatchError(expected=str(Digest(digest)), actual=str(Digest(actual)), where=str(path))
+        raise DigestMismatchError(expected=str(Digest(digest)), actual=str(Digest(actual)), where=where)
 
 
 def copy_bytes(source: int, target: int) -> None:
@@ -281,10 +285,10 @@ def _pieces(fd: int) -> Iterator[bytes]:
         at += len(piece)
 
 
-def _making(folder: Path, work: Callable[[], T]) -> T:
+def _making(folder: str, work: Callable[[], T]) -> T:
     """Do what needs a directory, which is mostly there."""
     try:
         return work()
     except FileNotFoundError:
-        folder.mkdir(parents=True, exist_ok=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
         return work()

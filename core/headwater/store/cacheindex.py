@@ -54,7 +54,7 @@ class CacheIndex:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root, self._files = root, root / "files"
         self._start_anew()
         self._solo = Solo(self._open, self._start_anew)
 
@@ -65,7 +65,7 @@ class CacheIndex:
     def path(self, digest: bytes) -> Path:
         """Where the file with that digest belongs."""
         name = digest.hex()
-        return self._root / "files" / name[:2] / name
+        return self._files / f"{name[:2]}/{name}"
 
     # -- asking ------------------------------------------------------------------
     @property
