@@ -101,6 +101,11 @@ def test_every_command_and_option_explains_itself(cli, trail):
     shown = cli(*trail, "--help").stdout
     for word in ("--json", "--project", "--url", "--quiet", "--debug", "Usage: headwater " + " ".join(trail)):
         assert word in shown
+    own, _, common = shown.partition("Options of every command:")
+    assert "--json" not in own and "--help" not in own
+    assert all(
+        p.opts[0] in (common if p in command._common else own) for p in command.params if p.param_type_name == "option"
+    )
 
 
 def test_the_list_of_commands_says_what_each_does(cli):

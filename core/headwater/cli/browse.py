@@ -35,7 +35,7 @@ SHOWN = 20
 @click.option("--type", "type_", help="Only artifacts of this type.")
 @click.option("--where", multiple=True, metavar="CONDITION", help="Such as 'metadata.rows>1000', tag=gold; repeatable.")
 @click.option("--order", default="", metavar="FIELD", help="Sort by a field; a leading '-' turns it round.")
-@click.option("--limit", type=click.IntRange(1), help="Most lines to show.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Most lines to show.")
 @click.option("--all-projects", is_flag=True, help="Artifacts of every project.")
 @click.option("--partitions", is_flag=True, help="The partitions of NAME instead of its versions.")
 @click.option("--deleted", is_flag=True, help="Also versions that were deleted.")
@@ -141,7 +141,7 @@ def _row(entry: Entry) -> tuple[str, str, str]:
 
 @click.command(cls=Verb)
 @click.argument("name", shell_complete=complete_name)
-@click.option("--limit", type=click.IntRange(1), help="Only the newest so many.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the newest so many.")
 @click.pass_obj
 def history(session: Session, name: str, limit: int | None) -> None:
     """Show every change of an artifact, or of one version (NAME with a suffix), oldest first."""

@@ -94,7 +94,9 @@ def _amount(amount: Amount) -> str:
 
 @click.command("set", cls=Verb)
 @click.argument("name", shell_complete=complete_artifact)
-@click.option("--keep-last", type=click.IntRange(0), default=1, show_default=True, help="Keep the newest so many.")
+@click.option(
+    "--keep-last", type=click.IntRange(0), metavar="N", default=1, show_default=True, help="Keep the newest so many."
+)
 @click.option("--keep-younger", type=Duration(), help="Keep those published within this time, such as 30d.")
 @click.option(
     "--keep-aliased/--no-keep-aliased",

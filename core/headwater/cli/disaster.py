@@ -28,7 +28,9 @@ class _Schedule(Duration):
 
 @click.command(cls=Verb)
 @click.option("--every", type=_Schedule(), metavar="DURATION", help="Have gc make one so often, such as 24h, or never.")
-@click.option("--keep", type=click.IntRange(1), default=7, show_default=True, help="How many usable backups stay.")
+@click.option(
+    "--keep", type=click.IntRange(1), metavar="N", default=7, show_default=True, help="How many usable backups stay."
+)
 @click.option("--ls", "listing", is_flag=True, help="List the usable backups instead.")
 @click.pass_obj
 def backup(session: Session, every: float | None, keep: int, listing: bool) -> None:

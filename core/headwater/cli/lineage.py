@@ -20,7 +20,7 @@ _FORMS = {"dot": "to_dot", "mermaid": "to_mermaid", "svg": "to_svg"}
 @click.command(cls=Verb)
 @click.argument("name", shell_complete=complete_name)
 @click.option("--downstream", is_flag=True, help="What was made from it, not what it was made from.")
-@click.option("--depth", type=click.IntRange(1), help="Most steps to go.  [default: all]")
+@click.option("--depth", type=click.IntRange(1), metavar="N", help="Most steps to go.  [default: all]")
 @click.option("--all-edges", is_flag=True, help="Follow also runs that only reproduced a version.")
 @click.option("--dot", "form", flag_value="dot", help="As Graphviz.")
 @click.option("--mermaid", "form", flag_value="mermaid", help="As Mermaid, for Markdown.")

@@ -28,7 +28,7 @@ LOCK_FILE = "headwater.lock"
 @click.option("--group", help="Only runs of this group.")
 @click.option("--where", multiple=True, metavar="CONDITION", help="Such as 'summary.val_acc>=0.9'; repeatable.")
 @click.option("--order", default="", metavar="FIELD", help="Sort by a field; a leading '-' turns it round.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most lines to show.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", default=50, show_default=True, help="Most lines to show.")
 @click.option("--all-projects", is_flag=True, help="Runs of every project.")
 @click.pass_obj
 def ls(session: Session, group: str | None, where: tuple[str, ...], order: str, limit: int, all_projects: bool) -> None:

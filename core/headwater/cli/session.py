@@ -99,11 +99,21 @@ class Verb(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params += _options()
+        self._common = _options()
+        self.params += self._common
 
     def get_help_option_names(self, ctx: click.Context) -> list[str]:
         """The same in every context: click keeps the option it makes first."""
         return list(HELP)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Its own options first: those are what a reader looks for."""
+        common = [*self._common, self.get_help_option(ctx)]
+        own = [param for param in self.get_params(ctx) if isinstance(param, click.Option) and param not in common]
+        for title, options in (("Options", own), ("Options of every command", common)):
+            if records := [record for option in options if option and (record := option.get_help_record(ctx))]:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the callback; whatever goes wrong becomes one line and an exit code."""

@@ -69,6 +69,7 @@ class Putting(msgspec.Struct, frozen=True, kw_only=True):
 @click.option(
     "--max-objects",
     type=click.IntRange(1),
+    metavar="N",
     default=10_000,
     show_default=True,
     help="Most objects that a URI may stand for.",

@@ -102,7 +102,9 @@ def _verified_folder(version: Version[Any], folder: str, report: VerifyReport) -
 
 
 @click.command(cls=Verb)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most artifacts to list.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="Most artifacts to list."
+)
 @click.pass_obj
 def du(session: Session, limit: int) -> None:
     """Show who holds the bytes: packs that only one artifact needs, packs that it shares, references elsewhere.
