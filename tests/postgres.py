@@ -18,6 +18,7 @@ import time
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 _numbers = itertools.count()
 
@@ -68,7 +69,7 @@ class Cluster:
             "-c", "max_connections=200", "-c", "log_min_messages=fatal", "-c", "deadlock_timeout=200ms",
         ]  # fmt: skip
         log = (self.folder / "log").open("ab")
-        self._process = subprocess.Popen(self._as_user(command), stdout=log, stderr=log, start_new_session=True)
+        self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **self._as_user())
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             ready = subprocess.run([str(binary("pg_isready")), *self._socket, "-q"], capture_output=True, check=False)
@@ -111,14 +112,14 @@ class Cluster:
     def _socket(self) -> list[str]:
         return ["-h", str(self.folder), "-p", str(self.port or 5432)]
 
-    def _as_user(self, command: list[str]) -> list[str]:
+    def _as_user(self) -> dict[str, Any]:
         if os.geteuid() != 0:
-            return command
+            return {}
         entry = pwd.getpwnam(self._user)
-        return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", *command]
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
     def _run(self, *command: str) -> None:
-        done = subprocess.run(self._as_user(list(command)), capture_output=True, text=True, cwd="/", check=False)
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False, **self._as_user())
         if done.returncode:
             raise RuntimeError(f"{command[0]} failed: {done.stderr[-2000:]}")
 

@@ -18,6 +18,8 @@ PACKAGE = "azurite@3.35.0"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The account key that Azurite's documentation publishes for everybody."""
+TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
+"""Debian's list of authorities, with what a company added."""
 CACHE = Path(__file__).parents[2] / ".cache" / "azurite"
 
 
@@ -68,9 +70,10 @@ def _installed() -> Path:
     with FileLock(CACHE / "install.lock"):
         if not main.exists():
             command = [_tool("npm"), "install", "--prefix", str(CACHE), "--no-audit", "--no-fund", PACKAGE]
-            # npm is a script that looks for node on the PATH
+            # npm is a script that looks for node on the PATH; Node.js does not ask the machine whom to trust
             path = f"{Path(_tool('node')).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-            subprocess.run(command, check=True, timeout=300, cwd=CACHE, env={**os.environ, "PATH": path})
+            trusted = {"NODE_EXTRA_CA_CERTS": TRUSTED} if Path(TRUSTED).exists() else {}
+            subprocess.run(command, check=True, timeout=300, cwd=CACHE, env={**trusted, **os.environ, "PATH": path})
     return main
 
 
