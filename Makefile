@@ -19,6 +19,7 @@ PINS := .ci/constraints.txt
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n $(WORKERS) --dist loadfile
+IN_PARALLEL_prefect := -n $(WORKERS) --dist loadgroup # waits for servers and for processes that start
 VERSIONS := $(patsubst .ci/versions/%.txt,%,$(wildcard .ci/versions/*.txt))
 BETWEEN := airflow-3.1.8 # neither oldest nor newest: `make test` leaves it out
 ORCHESTRATORS := $(patsubst tests/integrations/%/,%,$(wildcard $(addprefix tests/integrations/,prefect/ airflow/ dagster/)))
@@ -66,7 +67,7 @@ tests-core: $(VENV)/.dev
 
 # one process each: an orchestrator changes logging, settings and signal handlers of the process it lives in
 $(addprefix tests-,$(ORCHESTRATORS)): tests-%: $(VENV)/.dev browser
-	$(PYTEST) tests/integrations/$*
+	$(PYTEST) $(IN_PARALLEL_$*) tests/integrations/$*
 
 tests-versions: $(addprefix tests-,$(filter-out $(BETWEEN),$(VERSIONS)))
 

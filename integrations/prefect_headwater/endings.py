@@ -100,8 +100,9 @@ def flow_running(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
     if tracking() == "off":
         return
     before = flow_run.run_count  # Prefect counts this attempt when its hooks have run
-    if before > 0:
+    if before > 0:  # whatever of it is open still died with its process
         _close(flow_key(flow_run.id), "failed", before, "the flow was tried again")
+        default_repository().close_group(str(flow_run.id), "lost", error="the flow was tried again")
     join(of_flow_run(flow, flow_run, before + 1))
     if flow_run.parent_task_run_id is None:
         _close_lost()

@@ -24,6 +24,14 @@ from prefect_headwater import settings
 from tests.integrations.prefect.world import World, started
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In parallel, tests that need the real processes go to one worker, so that they are started once."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if "world" in getattr(item, "fixturenames", ()) and Path(__file__).parent in item.path.parents:
+                item.add_marker(pytest.mark.xdist_group("world"))
+
+
 @pytest.fixture(scope="session")
 def harness() -> Iterator[None]:
     """An ephemeral server; without heartbeats, for whose thread every sync flow would wait a second (3.4 has none)."""
