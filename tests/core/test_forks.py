@@ -17,6 +17,7 @@ from headwater.download.placed import Placed
 from headwater.errors import StateError
 from headwater.forks import Solo
 from headwater.model.digest import Digest
+from headwater.store import statcache
 from headwater.store.cache import FileCache
 from headwater.store.statcache import Record, StatCache
 
@@ -50,6 +51,12 @@ class Files:
 
     def has(self, name: str) -> bool:
         return Digest.of(name.encode()) in self.it
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stat cache rather forgets than waits: not here, where what it forgets looks lost."""
+    monkeypatch.setattr(statcache, "_PATIENCE", 20)
 
 
 def solo_of(it: Any) -> Any:

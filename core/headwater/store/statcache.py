@@ -197,17 +197,22 @@ class StatCache:
 def _prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = OFF")
-    (found,) = db.execute("PRAGMA user_version").fetchone()
-    if found == _SCHEMA:
+    if _version(db) == _SCHEMA:
         return
     with db:
         db.execute("BEGIN IMMEDIATE")
+        if _version(db) == _SCHEMA:  # another process was quicker, and may have written already
+            return
         for table in ("listing", "tree", "mark"):
             db.execute(f"DROP TABLE IF EXISTS {table}")
         db.execute("CREATE TABLE listing (key TEXT PRIMARY KEY, signature BLOB, digests BLOB)")
         db.execute("CREATE TABLE tree (key BLOB PRIMARY KEY, fingerprint BLOB, root BLOB)")
         db.execute("CREATE TABLE mark (name TEXT PRIMARY KEY)")
         db.execute(f"PRAGMA user_version = {_SCHEMA}")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _switch_off(db: sqlite3.Connection) -> None:

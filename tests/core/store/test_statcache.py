@@ -199,6 +199,23 @@ def test_another_process_that_writes_for_long_is_not_waited_for_nor_dropped(cach
     assert not cache.is_off
 
 
+def test_of_two_that_make_the_cache_at_once_the_later_keeps_what_the_other_wrote(tmp_path, monkeypatch):
+    real, asked = statcache._version, []
+
+    def late(db):
+        found = real(db)
+        asked.append(found)
+        if len(asked) == 1:
+            other = StatCache(tmp_path / "stat.sqlite")
+            other.remember("k", Record(b"s", b"d"))
+            other.close()
+        return found
+
+    monkeypatch.setattr(statcache, "_version", late)
+    assert StatCache(tmp_path / "stat.sqlite").find("k") == Record(b"s", b"d")
+    assert asked[0] == 0
+
+
 def test_a_forked_child_has_a_connection_of_its_own(cache):
     cache.remember("k", Record(b"s", b"d"))
     cache.flush()
