@@ -152,9 +152,10 @@ def test_a_pack_that_was_compacted_meanwhile_is_looked_up_again(repo, monkeypatc
     assert len(asked) > 2
 
 
-def test_a_machine_without_preadv_reads_the_same(repo, monkeypatch):
+@pytest.mark.parametrize("missing", ["os.preadv", "mmap.MADV_HUGEPAGE"])
+def test_a_machine_that_lacks_what_makes_it_fast_reads_the_same(missing, repo, monkeypatch):
     version = log(repo, LARGE)
-    monkeypatch.delattr("os.preadv")
+    monkeypatch.delattr(missing, raising=False)
     assert version.load() == LARGE
 
 
