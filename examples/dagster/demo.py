@@ -1,6 +1,6 @@
 """Starts a real `dagster dev` with its daemon, and drives the pipeline of definitions.py over GraphQL.
 
-python examples/dagster/demo.py [--screenshot FILE.png]
+python examples/dagster/demo.py [--screenshot FILE.png]      (or `make demo-dagster`; about a minute)
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import pandas as pd
 import headwater as hw
 
 HERE = Path(__file__).parent
+HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
 LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 RUNS = "query { runsOrError(limit: 50) { ... on Runs { results { runId status jobName tags { key value } } } } }"
@@ -142,15 +143,32 @@ def screenshot(dagster: Dagster, path: str, file: Path, browser: str | None = No
 
 def drive(dagster: Dagster, repo: hw.Repository, say: Any = print) -> None:
     """The story: two months, labels from outside, a sensor, a check that promotes, automation that compares."""
-    say("two months of pictures, a partition each")
-    dagster.wait(*(dagster.launch("pictures", partition=month) for month in ("2026-01", "2026-02")))
+    say("two months of pictures, a partition each; and an exam")
+    months = [dagster.launch("pictures", partition=month) for month in ("2026-01", "2026-02")]
+    dagster.wait(*months, dagster.launch("exam"))
     say("somebody logs corrected labels, without Dagster; the sensor starts training for exactly that version")
-    log_labels(repo, [(0, 3)])
-    wait_for(lambda: dagster.launched_by("headwater_versions"), "the sensor's run")
-    dagster.wait(*dagster.launched_by("headwater_versions"))
-    say(f"trained {repo.version('digits-model:challenger')}, promoted {repo.version('digits-model:champion')}")
+    log_labels(repo, [(0, 0)])
+    train(dagster, 1)
+    say(f"  trained {repo.version('digits-model')}; the check passed and made it the champion")
     wait_for(lambda: repo.exists("comparison"), "the automated comparison")
-    say(f"compared because the models moved: {repo.version('comparison').load()}")
+    say(f"  compared, because the models moved: {repo.version('comparison').load()}")
+
+
+def challenge(dagster: Dagster, repo: hw.Repository, say: Any = print) -> None:
+    """How it goes on: labels that are worse make a challenger that does not become the champion."""
+    say("somebody else mislabels half of the pictures; that version, too, is trained on")
+    log_labels(repo, [(number, 3) for number in range(900)])
+    train(dagster, 2)
+    standing = repo.version("digits-model:champion")
+    say(f"  trained {repo.version('digits-model')}; the check failed, {standing} stays the champion")
+    wait_for(lambda: repo.exists("comparison:v1"), "the second comparison")
+    say(f"  compared: {repo.version('comparison').load()}")
+
+
+def train(dagster: Dagster, count: int) -> None:
+    """Until the sensor has started so many runs, and they have ended."""
+    wait_for(lambda: len(dagster.launched_by("headwater_versions")) == count, "the sensor's run")
+    dagster.wait(*dagster.launched_by("headwater_versions"))
 
 
 def log_labels(repo: hw.Repository, rows: list[tuple[int, int]]) -> None:
@@ -163,18 +181,40 @@ def main() -> None:
     arguments.add_argument("--screenshot", type=Path)
     picture = arguments.parse_args().screenshot
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that Dagster is stopped too
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        url = str(Path(folder, "repository"))
+    folder = Path(tempfile.mkdtemp(prefix="headwater-dagster-"))
+    url = str(folder / "repository")
+    say("starting Dagster and its daemon")
+    try:
         with (
             hw.connect(url, project="digits") as repo,
-            running_dagster(HERE / "definitions.py", Path(folder, "dagster"), HEADWATER_URL=url) as dagster,
+            running_dagster(HERE / "definitions.py", folder / "dagster", HEADWATER_URL=url) as dagster,
         ):
-            print(f"Dagster is at {dagster.url}")
-            drive(dagster, repo)
-            print("\nwhat the model was made from:")
-            print(repo.version("digits-model").upstream())
-            if picture is not None:
-                print(f"wrote {picture}" if screenshot(dagster, "/assets/model", picture) else "no Chromium here")
+            say(f"its pages are at {dagster.url}")
+            tell(dagster, repo, url, picture)
+    except BaseException:
+        print(f"Dagster's log and the repository are in {folder}", file=sys.stderr)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def tell(dagster: Dagster, repo: hw.Repository, url: str, picture: Path | None) -> None:
+    drive(dagster, repo, say)
+    if picture is not None:
+        say(f"wrote {picture}" if screenshot(dagster, "/assets/model", picture) else "there is no Chromium here")
+    challenge(dagster, repo, say)
+    environment = {**os.environ, "HEADWATER_URL": url, "HEADWATER_PROJECT": "digits"}
+    for words in ("alias ls digits-model", "lineage digits-model:champion"):
+        say(f"\n$ headwater {words}")
+        shown = subprocess.run(
+            [*HEADWATER, *words.split()], env=environment, capture_output=True, text=True, check=True
+        )
+        say(shown.stdout.rstrip())
+    if sys.stdin.isatty():
+        input(f"\nLook at {dagster.url}/assets/model; Enter stops Dagster. ")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ def test_launch_sensor_check_and_automation_in_a_running_dagster(demo, tmp_path,
         demo.drive(dagster, repo, lines.append)
         assert len(dagster.launched_by("headwater_versions")) == 1
         assert repo.version("digits-model:champion").version == "v0"
+        assert repo.version("comparison").load()["champion"] > 0.9
         assert {info.record.partition for info in repo.artifact("pictures").partitions()} == {"2026-01", "2026-02"}
         upstream = {repo.version_by_id(v).label for v in repo.version("digits-model").upstream().versions}
         assert {"corrected-labels:v0", "training_data:v0", "digits-model:v0"} <= upstream
@@ -40,6 +41,15 @@ def test_launch_sensor_check_and_automation_in_a_running_dagster(demo, tmp_path,
         picture = tmp_path / "asset.png"
         assert demo.screenshot(dagster, "/assets/model", picture, chromium())
         assert picture.stat().st_size > 20_000
+        demo.challenge(dagster, repo, lines.append)
+        assert {alias: repo.version(f"digits-model:{alias}").version for alias in ("champion", "challenger")} == {
+            "champion": "v0", "challenger": "v1",
+        }  # fmt: skip
+        compared = repo.version("comparison")
+        assert compared.load()["challenger"] < 0.9 < compared.load()["champion"]
+        assert [edge.asked for edge in compared.logged_by().uses()][:2] == [
+            "digits/digits-model:champion", "digits/digits-model:challenger",
+        ]  # fmt: skip
 
 
 PROJECT = {
