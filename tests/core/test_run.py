@@ -219,10 +219,11 @@ def test_secrets_in_config_are_masked(repo):
 
 
 def test_facts_may_be_numpy_and_nan_and_nothing_else_odd(repo):
-    numpy = pytest.importorskip("numpy")
+    import numpy as np
+
     with repo.start_run("train") as run:
-        run.summary["acc"] = numpy.float32(0.5)
-        run.summary.update(loss=float("nan"), per_class=numpy.arange(3))
+        run.summary["acc"] = np.float32(0.5)
+        run.summary.update(loss=float("nan"), per_class=np.arange(3))
         with pytest.raises(hw.InvalidInputError):
             run.summary["odd"] = object()
     assert repo.run(run.id).summary == {"acc": 0.5, "loss": "NaN", "per_class": [0, 1, 2]}

@@ -225,7 +225,7 @@ def test_a_uri_that_is_no_artifact_is_refused(uri) -> None:
 
 
 def test_the_xcom_backend_puts_away_what_is_large_or_not_json(execute, repo, monkeypatch) -> None:
-    numpy = pytest.importorskip("numpy")
+    import numpy as np
     from airflow.sdk.bases import xcom as airflow_xcom
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time import xcom as runtime
@@ -256,7 +256,7 @@ def test_the_xcom_backend_puts_away_what_is_large_or_not_json(execute, repo, mon
 
         @task(multiple_outputs=True)
         def mixed() -> dict[str, Any]:
-            return {"frame": numpy.arange(3), "rows": 3}
+            return {"frame": np.arange(3), "rows": 3}
 
         @task
         def looks_like_ours() -> dict[str, Any]:
@@ -264,7 +264,7 @@ def test_the_xcom_backend_puts_away_what_is_large_or_not_json(execute, repo, mon
 
         @task
         def part(i: int) -> Any:
-            return numpy.full(2, i)
+            return np.full(2, i)
 
         @task.headwater(log="declared")
         def declared() -> str:
