@@ -35,7 +35,8 @@ def doctor(session: Session) -> None:
     """Find out what is wrong with this set-up; exit code 0 if nothing is."""
     found = [each._replace(what=mask_text(each.what)) for each in _examine(session)]
     document = {"ok": all(each.ok for each in found), "checks": [_json(each) for each in found]}
-    session.emit(document, lambda: "\n".join(_line(each) for each in found))
+    longest = max(len(each.name) for each in found)
+    session.emit(document, lambda: "\n".join(_line(each, longest) for each in found))
     bad = next((each for each in found if not each.ok), None)
     if bad is not None:
         click.get_current_context().exit(bad.exit_code)
@@ -45,9 +46,9 @@ def _json(found: Examined) -> dict[str, object]:
     return {"name": found.name, "ok": found.ok, "what": found.what, "fix": found.fix}
 
 
-def _line(found: Examined) -> str:
+def _line(found: Examined, width: int) -> str:
     sign = click.style("ok  ", fg="green") if found.ok else click.style("bad ", fg="red", bold=True)
-    return sign + clean(f"{found.name:<11} {found.what}" + (f": {found.fix}" if found.fix else ""))
+    return sign + clean(f"{found.name:<{width}}  {found.what}" + (f": {found.fix}" if found.fix else ""))
 
 
 def _examine(session: Session) -> Iterator[Examined]:
