@@ -10,7 +10,7 @@ from headwater.model.values import to_plain
 
 
 class Facts(dict[str, Any]):
-    """A run's config or summary: a dict that knows what of it was sent."""
+    """A run's config or summary: a dict that knows what of it was sent. What was sent and is deleted becomes null."""
 
     def __init__(self, values: Mapping[str, Any], where: str) -> None:
         super().__init__(values)
@@ -42,6 +42,7 @@ class Facts(dict[str, Any]):
             InvalidInputError: Something that was put inside has no JSON form.
         """
         now = {name: to_plain(value, f"{self._where}.{name}") for name, value in sorted(self.items())}
+        now |= {name: None for name in self._sent if name not in self}
         changed = {name: value for name, value in now.items() if name not in self._sent or self._sent[name] != value}
         self._sent |= changed
         return changed
