@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from headwater.artifact import Artifact
 from headwater.artifactinfo import ArtifactInfo
 from headwater.checking import CheckReport, check
 from headwater.errors import InvalidInputError, NotFoundError, StateError
@@ -21,7 +22,6 @@ from headwater.version import Version
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from headwater.artifact import Artifact
     from headwater.home import Home
     from headwater.model.records import Event, RunState
     from headwater.ports import Progress
@@ -140,8 +140,12 @@ class Repository:
         """Log without a run, as an import by hand: the history says who, lineage shows no producer.
 
         Raises:
+            InvalidInputError: Not an `Artifact`.
             As `Run.log_artifact`.
         """
+        if not isinstance(artifact, Artifact):
+            kind, fix = type(artifact).__qualname__, "add it to an Artifact, or log it in a run: run.log_artifact(…)"
+            raise InvalidInputError(what=f"without a run an Artifact is logged, not a value of type {kind}", fix=fix)
         options = Options(
             aliases=several(aliases, "aliases"),
             tags=several(tags, "tags"),

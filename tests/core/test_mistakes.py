@@ -94,6 +94,22 @@ def test_a_handle_that_does_not_know_yet_of_the_deletion_cannot_be_used(repo, ru
     assert run.used_artifacts() == []
 
 
+def test_a_value_is_not_logged_without_a_run(repo):
+    with pytest.raises(hw.InvalidInputError, match=r"of type dict: .*run\.log_artifact"):
+        repo.log_artifact({"a": 1})
+
+
+def test_a_fact_that_was_sent_and_is_deleted_becomes_null(repo):
+    with repo.start_run("train", config={"lr": 0.1}) as run:
+        run.summary.update(acc=0.5, steps=3, never=1)
+        del run.summary["never"]
+        run.flush()
+        del run.summary["acc"]
+        run.config.clear()
+    assert (repo.run(run.id).summary, repo.run(run.id).config) == ({"acc": None, "steps": 3}, {"lr": None})
+    assert run.summary.take_changed() == {}
+
+
 def test_facts_changed_in_place_are_sent_too(repo):
     with repo.start_run("train", config={"layers": [1]}) as run:
         run.config["layers"].append(2)

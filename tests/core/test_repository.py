@@ -231,7 +231,7 @@ FOLDERS = {"data/train/1": b"1", "data/test/1": b"2", "read me.txt": b"3", "empt
     ("path", "close"),
     [
         ("data/trian", ["data/train"]), ("data/trian/1", ["data/train"]), ("data/train/1/x", ["data/train/1"]),
-        ("daat/", ["data"]), ("readme.txt", ["read me.txt"]), ("zzz", []),
+        ("daat/", ["data"]), ("Data/train", ["data"]), ("readme.txt", ["read me.txt"]), ("zzz", []),
     ],
 )  # fmt: skip
 def test_a_path_that_is_not_there_is_answered_with_those_it_may_have_meant(repo, tmp_path, path, close):

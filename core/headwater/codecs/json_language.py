@@ -110,7 +110,7 @@ def _encode_other(value: Any, where: str) -> Any:
         if isinstance(value, parent):  # type: ignore[arg-type]  # they are classes, called as functions
             return _encode(parent(value), where)
     raise InvalidInputError(
-        what=f"a {type(value).__qualname__} has no form in JSON",
+        what=f"a value of type {type(value).__qualname__} has no form in JSON",
         where=where,
         fix="log it under a name of its own, convert it, or pass allow_pickle=True",
     )

@@ -175,8 +175,9 @@ def _closest(root: Root, read_page: ReadPage, path: str) -> list[str]:
         right = right.rpartition("/")[0]
         start = right + "/" if right else ""
         below = (e.path for e in islice(entries_below(root, read_page, right), CLOSE) if e.path.startswith(start))
-        beside = sorted({found[len(start) :].partition("/")[0] for found in below} - {""})
+        names = sorted({found[len(start) :].partition("/")[0] for found in below} - {""})
+        beside = {name.casefold(): name for name in names}
         if beside:
-            wrong = path[len(start) :].partition("/")[0]
-            return [start + name for name in get_close_matches(wrong, beside)]
+            wrong = path[len(start) :].partition("/")[0].casefold()
+            return [start + beside[name] for name in get_close_matches(wrong, beside)]
     return []

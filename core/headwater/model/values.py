@@ -86,7 +86,9 @@ def _foreign(value: Any, where: str, depth: int) -> Any:
             raise _too_many(where)
         return to_plain(value.tolist(), where, depth + 1)
     raise InvalidInputError(
-        what=f"a {type(value).__qualname__} has no JSON form", where=where, fix="log it as an artifact, or convert it"
+        what=f"a value of type {type(value).__qualname__} has no JSON form",
+        where=where,
+        fix="log it as an artifact, or convert it",
     )
 
 
