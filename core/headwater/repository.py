@@ -144,7 +144,8 @@ class Repository:
             As `Run.log_artifact`.
         """
         if not isinstance(artifact, Artifact):
-            kind, fix = type(artifact).__qualname__, "add it to an Artifact, or log it in a run: run.log_artifact(…)"
+            fix = "add it to an Artifact, or log it in a run: run.log_artifact(…)"  # type: ignore[unreachable]
+            kind = type(artifact).__qualname__
             raise InvalidInputError(what=f"without a run an Artifact is logged, not a value of type {kind}", fix=fix)
         options = Options(
             aliases=several(aliases, "aliases"),
