@@ -7,6 +7,7 @@
 #   make check   the same without what is slow (under 3 minutes)
 #   make tests-airflow-3.0.6   the conformance suite on one version of an orchestrator; tests-versions on the oldest
 #                and newest of each, which `make test` does too, tests-versions-all on all of .ci/versions
+#   make soak    for an hour or two: writers, readers and a collector for ten minutes, 1,000 kills, 50,000 random steps
 #   make bench   speed and memory beside W&B and DVC
 #   make docs    write docs/cli.md from the commands
 #   make format  let ruff rewrite the code
@@ -35,7 +36,7 @@ INSTALL = { $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -
 INSTALL_THESE = { $(BIN)/uv pip install -q --no-deps --python $(1)/bin/python $(2) || \
 	$(BIN)/python -m pip --python $(1)/bin/python install -q --no-deps $(2); }
 
-.PHONY: demo demo-prefect demo-airflow demo-dagster test check bench docs format lint types tests-core browser clean \
+.PHONY: demo demo-prefect demo-airflow demo-dagster test check soak bench docs format lint types tests-core browser clean \
 	tests-versions tests-versions-all $(addprefix tests-,$(ORCHESTRATORS) $(VERSIONS))
 
 demo: $(VENV)/.demo
@@ -88,6 +89,10 @@ $(addprefix tests-,$(VERSIONS)): tests-%: .cache/versions/%/.made
 # a Chromium for the tests that look at pages; set HEADWATER_NO_BROWSER=1 to do without these tests
 browser:
 	@.ci/browser
+
+soak: $(VENV)/.dev
+	SOAK_SECONDS=600 KILLS=1000 MACHINE_EXAMPLES=1000 $(PYTEST) -s tests/stateful/test_crowd.py \
+		tests/stateful/test_upkeep_machine.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks

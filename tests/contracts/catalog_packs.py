@@ -178,12 +178,12 @@ class PackContract:
         new = world.pack("one", "page of one")
         pages = world.collector.pages_in(old)
         assert set(pages) == {digest("one"), digest("page of one")}
-        world.collector.repoint(old, [new], pages)
+        world.collector.repoint([(old, [new], pages)])
         clock.forward(hours=DAY + 1)
         assert self.collect(world, clock) == {old}
         assert world.catalog.packs.locate([digest("one")])[digest("one")].pack_id == new
         with pytest.raises(ConflictError):
-            world.collector.repoint(new, [old], pages)
+            world.collector.repoint([(new, [old], pages)])
 
     def test_an_orphan_is_buried_so_that_its_late_writer_conflicts(self, world: World):
         known, stray = world.pack("one"), ulid()

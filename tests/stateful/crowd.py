@@ -49,6 +49,10 @@ class Ledger:
         lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
         return [json.loads(line) for line in lines if line]
 
+    def count(self, kind: str) -> int:
+        """How many lines of a kind there are."""
+        return self.path.read_bytes().count(b'"kind": "%b"' % kind.encode()) if self.path.exists() else 0
+
     def standing(self) -> dict[str, list[int]]:
         """Version id → contents, of those that were logged and never about to be deleted."""
         lines = self.read()
@@ -138,9 +142,9 @@ def forever(url: str, ledger: Ledger, act: Callable, seed: int, until: float = f
 
 
 def kill(pid: int) -> None:
-    """`kill -9`, and wait for the end."""
+    """`kill -9`, and wait for the end, which nothing else may have brought."""
     os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL, "it had failed by itself"
 
 
 def check_everything(url: str, ledger: Ledger) -> dict[str, int]:

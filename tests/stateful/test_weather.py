@@ -13,7 +13,10 @@ import pytest
 
 import headwater as hw
 from headwater.backends import retrying
+from headwater.model.keys import pack_key
 from headwater.store import blobwriter
+from headwater.upkeep.collection import Terms, collect
+from tests.contracts.catalog_world import ulid
 from tests.servers import seaweed
 from tests.servers.faults import FaultProxy
 from tests.servers.team import new_repository, place
@@ -110,6 +113,27 @@ def test_weather_of_every_kind_at_once_loses_nothing(repo, wire):
     wire._faults.clear()
     assert sorted(expected) == list(range(8))
     assert_promises(repo, {"data": expected})
+
+
+def test_a_listing_cut_short_stops_the_sweep_and_lost_answers_stop_nothing(repo, wire):
+    kept = repo.log_artifact(artifact())
+    repo.log_artifact(hw.Artifact("other").add_bytes(random.Random(4).randbytes(50_000), "x")).delete()
+    stray = pack_key(ulid())
+    repo.home.objects.put(stray, b"left by a late writer")
+    repo.home.leases.close()
+    now = Terms(min_age=0, grace=0, orphan_age=0)
+    wire.cut(300, 10**6, "packs%2F")  # of the answers that list packs
+    with pytest.raises(hw.StorageError):
+        collect(repo.home, now)
+    wire._faults.clear()
+    assert stray in {info.key for info in repo.home.objects.list("packs/")}, "what was not seen is not judged"
+    wire.lose(3, "DELETE")
+    wire.answer("503 Slow Down", 2, "packs%2F")
+    done = collect(repo.home, now)
+    assert (done.orphans.taken, done.orphans.why) == (1, "")
+    assert collect(repo.home, now).freed_bytes == 0, "nothing is left"
+    assert_promises(repo, {"data": {0: FILES}})
+    assert files_of(kept) == FILES
 
 
 def test_a_worker_reaches_the_same_bucket_by_another_endpoint_and_a_wrong_place_is_refused(repo, wire, monkeypatch):

@@ -8,6 +8,8 @@ Batches are short, because writers wait for them.
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from headwater.catalog.rows import SECOND
@@ -15,12 +17,14 @@ from headwater.errors import ConflictError, NotFoundError
 from headwater.model.keys import parse_pack_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from headwater.catalog.engine import Database, Row, Tx
 
 BATCH = 200
 """Packs that one exclusive transaction looks at."""
+TURN_SECONDS = 0.05
+"""After so long, an exclusive transaction of many small changes begins none any more: writers wait for it."""
 
 _HELD = "EXISTS (SELECT 1 FROM holds h JOIN leases l ON l.id = h.lease WHERE h.pack = p.id AND l.until >= :now)"
 READ = (
@@ -87,8 +91,7 @@ class Collector:
         )
 
     def gone(self, pack_ids: Collection[str]) -> None:
-        for uid in sorted(pack_ids):
-            self._db.collect(lambda tx, uid=uid: _gone(tx, uid))  # type: ignore[misc]
+        self._in_turns([partial(_gone, uid=uid) for uid in sorted(pack_ids)])
 
     def bury(self, keys: Collection[str]) -> list[str]:
         def work(tx: Tx) -> list[str]:
@@ -112,22 +115,8 @@ class Collector:
             f" WHERE p.uid = :uid AND {ALIVE} ORDER BY f.name", uid=pack_id, now=tx.now,
         )])  # fmt: skip
 
-    def repoint(self, old: str, new: Collection[str], pages: Collection[bytes]) -> None:
-        def work(tx: Tx) -> None:
-            source = tx.value("SELECT id FROM packs WHERE uid = :uid", uid=old)
-            if source is None:
-                raise NotFoundError(what=f"there is no pack {old}")
-            targets = [_target(tx, uid) for uid in sorted(new)]
-            proved = "SELECT name FROM proofs WHERE pack = :old AND {having}"
-            names = [row[0] for row in tx.rows_having(proved, "name", sorted(pages), old=source)]
-            tx.run_many(
-                "INSERT INTO proofs (name, pack) VALUES (:name, :pack) ON CONFLICT DO NOTHING",
-                [{"name": name, "pack": pack} for name in names for pack in targets],
-            )
-            tx.run_many("DELETE FROM proofs WHERE name = :name AND pack = :pack",
-                        [{"name": name, "pack": source} for name in names])  # fmt: skip
-
-        self._db.collect(work)
+    def repoint(self, moves: Sequence[tuple[str, Collection[str], Collection[bytes]]]) -> None:
+        self._in_turns([partial(_repoint, old=old, new=new, pages=pages) for old, new, pages in moves])
 
     def forget(self) -> int:
         leases = self._db.collect(_drop_leases)
@@ -141,6 +130,22 @@ class Collector:
                 for root in batch
             ))  # fmt: skip
         return leases
+
+    def _in_turns(self, works: Sequence[Callable[[Tx], None]]) -> None:
+        """Do many small things alone: as many in one turn as it may last, for where many write, turns are rare."""
+
+        def work(tx: Tx) -> int:
+            done, end = 0, time.monotonic() + TURN_SECONDS
+            for one in works[start:]:
+                one(tx)
+                done += 1
+                if time.monotonic() > end:
+                    break
+            return done
+
+        start = 0
+        while start < len(works):
+            start += self._db.collect(work)
 
     def _windows(self) -> Iterator[tuple[int, int]]:
         """Ranges of pack keys, `BATCH` packs each, up to the newest there is now."""
@@ -158,6 +163,21 @@ class Collector:
 
 def _move(tx: Tx, pack: int, state: str) -> None:
     tx.run("UPDATE packs SET state = :state, changed_at = :now WHERE id = :id", state=state, now=tx.now, id=pack)
+
+
+def _repoint(tx: Tx, old: str, new: Collection[str], pages: Collection[bytes]) -> None:
+    source = tx.value("SELECT id FROM packs WHERE uid = :uid", uid=old)
+    if source is None:
+        raise NotFoundError(what=f"there is no pack {old}")
+    targets = [_target(tx, uid) for uid in sorted(new)]
+    proved = "SELECT name FROM proofs WHERE pack = :old AND {having}"
+    names = [row[0] for row in tx.rows_having(proved, "name", sorted(pages), old=source)]
+    tx.run_many(
+        "INSERT INTO proofs (name, pack) VALUES (:name, :pack) ON CONFLICT DO NOTHING",
+        [{"name": name, "pack": pack} for name in names for pack in targets],
+    )
+    tx.run_many("DELETE FROM proofs WHERE name = :name AND pack = :pack",
+                [{"name": name, "pack": source} for name in names])  # fmt: skip
 
 
 def _target(tx: Tx, uid: str) -> int:

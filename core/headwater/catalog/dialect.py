@@ -31,9 +31,6 @@ NETWORK = frozenset(
 )
 """File systems on which SQLite's write-ahead log (shared memory) does not work."""
 
-_LOCK_TIMEOUT = "100ms"
-"""How long a collector batch waits for writers (design, section 7)."""
-
 
 class Dialect(Protocol):
     """One database's accent."""
@@ -56,8 +53,8 @@ class Dialect(Protocol):
     def begin_write(self, conn: Connection, lock: int) -> None:
         """Begin a transaction no collector batch can overlap."""
 
-    def begin_collect(self, conn: Connection, lock: int) -> None:
-        """Begin a transaction no writer can overlap; a lock error if they do not let it in for 100 ms."""
+    def begin_collect(self, conn: Connection, lock: int, seconds: float) -> None:
+        """Begin a transaction no writer can overlap; a lock error if they do not let it in for so long."""
 
     def lock_events(self, conn: Connection, lock: int) -> None:
         """Be the only one who adds events, until the transaction ends."""
@@ -97,7 +94,8 @@ class SQLite:
     def begin_write(self, conn: Connection, lock: int) -> None:  # noqa: ARG002
         conn.exec_driver_sql("BEGIN IMMEDIATE")
 
-    begin_collect = begin_write
+    def begin_collect(self, conn: Connection, lock: int, seconds: float) -> None:  # noqa: ARG002
+        self.begin_write(conn, lock)  # there is one at a time anyway
 
     def lock_events(self, conn: Connection, lock: int) -> None:
         """Nothing: there is one writer at a time."""
@@ -149,9 +147,9 @@ class PostgreSQL:
             f" SELECT pg_advisory_xact_lock_shared({lock})"
         )
 
-    def begin_collect(self, conn: Connection, lock: int) -> None:
+    def begin_collect(self, conn: Connection, lock: int, seconds: float) -> None:
         conn.exec_driver_sql(
-            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}';"
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{seconds * 1000:.0f}ms';"
             f" SET LOCAL idle_in_transaction_session_timeout = '60s'; SELECT pg_advisory_xact_lock({lock})"
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import random
 import threading
@@ -50,6 +51,16 @@ PATIENCE = 60.0
 a collector tries to get between writers, too."""
 SLICE = 512
 """How many values one statement compares with."""
+
+
+def turn_seconds(tried: int) -> float:
+    """For how long a collector stands in the way of new writers, waiting for the present ones to end.
+
+    A tenth of a second, or one slow writer and a waiting collector would stall everybody. But a dozen writers that
+    queue for one artifact take longer than that to end, and would never let it in: who has failed `TRIES` times
+    waits longer, and pauses twice as long after it.
+    """
+    return min(1.6, math.ldexp(0.1, max(0, tried - TRIES)))
 
 
 @lru_cache(maxsize=1024)
@@ -155,7 +166,7 @@ class Database:
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work` on one moment of the database; tried again if the connection fails."""
-        return self._attempts(lambda: self._reading(work), idempotent=True)
+        return self._attempts(lambda _: self._reading(work), idempotent=True)
 
     def write(self, work: Callable[[Tx], T], *, idempotent: bool = True) -> T:
         """Run `work` and commit it: all or nothing, durable on return.
@@ -167,15 +178,15 @@ class Database:
             StorageError: The database failed, or cannot be reached.
             FormatError: The catalog only takes newer writers.
         """
-        return self._attempts(lambda: self._writing(work, self._begin_write), idempotent=idempotent)
+        return self._attempts(lambda _: self._writing(work, self._begin_write), idempotent=idempotent)
 
     def collect(self, work: Callable[[Tx], T]) -> T:
         """Like `write`, alone: no writer's transaction overlaps it. Keep the batch short."""
-        return self._attempts(lambda: self._writing(work, self._begin_collect), idempotent=True)
+        return self._attempts(lambda tried: self._writing(work, self._begin_collect(tried)), idempotent=True)
 
     def define(self, work: Callable[[Tx], T]) -> T:
         """Like `write`, for making or upgrading the schema: alone, and whoever wrote last."""
-        return self._attempts(lambda: self._alone(work, self._begin_collect), idempotent=True)
+        return self._attempts(lambda tried: self._alone(work, self._begin_collect(tried)), idempotent=True)
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones (memory is gone)."""
@@ -190,8 +201,8 @@ class Database:
     def _begin_write(self, conn: Connection) -> None:
         self.dialect.begin_write(conn, self.lock_key)
 
-    def _begin_collect(self, conn: Connection) -> None:
-        self.dialect.begin_collect(conn, self.lock_key)
+    def _begin_collect(self, tried: int) -> Callable[[Connection], None]:
+        return lambda conn: self.dialect.begin_collect(conn, self.lock_key, turn_seconds(tried))
 
     def _reading(self, work: Callable[[Tx], T]) -> T:
         self._check_mine()
@@ -257,12 +268,12 @@ class Database:
             fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     # --------------------------------------------------------------- attempts
-    def _attempts(self, attempt: Callable[[], T], *, idempotent: bool) -> T:
+    def _attempts(self, attempt: Callable[[int], T], *, idempotent: bool) -> T:
         tried, deadline = 0, 0.0
         while True:
             tried += 1
             try:
-                result = attempt()
+                result = attempt(tried)
             except HeadwaterError:
                 raise
             except _UnsureError as unsure:
@@ -283,8 +294,8 @@ class Database:
                 raise translate(error, self.where) from error
             if gone:
                 self._drop_connections()
-            # A gap between writers is soon over: whoever waits for one asks often.
-            time.sleep(min(0.2 if crowded else 1.0, 0.01 * 2**tried) * (0.5 + random.random() / 2))
+            pause = 2 * turn_seconds(tried) if crowded else min(1.0, 0.01 * 2**tried)
+            time.sleep(pause * (0.5 + random.random() / 2))
 
     def _drop_connections(self) -> None:
         """The server went away, or is a stand-by now: what the pool still holds leads nowhere."""

@@ -304,8 +304,10 @@ class CollectorCatalog(Protocol):
     def pages_in(self, pack_id: str) -> Sequence[bytes]:
         """Pages and roots of standing versions that have something in this pack."""
 
-    def repoint(self, old: str, new: Collection[str], pages: Collection[bytes]) -> None:
-        """What these pages had in pack `old` is now in the live packs `new`; pages not named stay where they are.
+    def repoint(self, moves: Sequence[tuple[str, Collection[str], Collection[bytes]]]) -> None:
+        """For each (old, new, pages): what these pages had in pack `old` is now in the live packs `new`.
+
+        Pages not named stay where they are. Each move by itself, in this order; several in one transaction.
 
         Raises:
             ConflictError: One of `new` is not live.

@@ -178,21 +178,21 @@ def _compact(home: Home, lease: str, batch: Sequence[Candidate], done: Compacted
     done.copied_bytes += moved.copied_bytes
     done.new_packs += moved.new_packs
     done.damaged += [line for line in _told(moved.unreadable | moved.damaged) if line not in done.damaged]
+    caretaker(home).collector.repoint([move for candidate in batch for move in _moves(candidate.pack_id, moved)])
     for candidate in batch:
-        _repoint(home, candidate.pack_id, moved)
         if candidate.pack_id not in moved.stuck:
             done.packs += 1
             done.frees += candidate.size - candidate.live
 
 
-def _repoint(home: Home, pack_id: str, moved: Moved) -> None:
-    """Let the pages that rested on a pack rest on the new ones; but a page that needs something damaged stays."""
+def _moves(pack_id: str, moved: Moved) -> Iterator[tuple[str, frozenset[str], list[bytes]]]:
+    """Where the pages that rested on a pack rest from now on; but a page that needs something damaged stays."""
     groups: dict[frozenset[str], list[bytes]] = {}
     for page, new in moved.pages[pack_id].items():
         if page not in moved.broken:
             groups.setdefault(new, []).append(page)
     for new, pages in groups.items():
-        caretaker(home).collector.repoint(pack_id, new, pages)
+        yield pack_id, new, pages
 
 
 def _told(damaged: Damaged) -> list[str]:
