@@ -11,7 +11,6 @@ from pydantic import Field
 import headwater as hw
 from dagster_headwater import seams
 from dagster_headwater.declared import use_declared
-from dagster_headwater.naming import asset_artifact
 from dagster_headwater.running import identity_of, link_to, open_step, settle
 from dagster_headwater.shown import materialization_metadata
 from headwater.adapter import parse_name, prefer, run_as, to_environment
@@ -94,12 +93,15 @@ class HeadwaterResource(dg.ConfigurableResource[Any]):
         with run_as(identity_of(step)):
             yield run
 
-    def materialize_result(self, context: Any, value: Any, **options: Any) -> dg.MaterializeResult[Any]:
+    def materialize_result(
+        self, context: Any, value: Any, *, asset_key: dg.AssetKey | None = None, **options: Any
+    ) -> dg.MaterializeResult[Any]:
         """What an asset that stores its own data returns: metadata, links, and the digest as its data version.
 
         Args:
-            context: Of the asset, which has one output.
+            context: Of the asset.
             value: A version it has logged, or a value or `hw.Artifact` to log as the asset's own artifact now.
+            asset_key: Which of a multi-asset's assets; without, the only one.
             **options: As `Run.log_artifact`.
 
         Raises:
@@ -108,14 +110,14 @@ class HeadwaterResource(dg.ConfigurableResource[Any]):
         step = _step(context)
         repo = self.repository()
         run = open_step(step, repo)
-        spec = step.job_def.asset_layer.get(context.asset_key)
+        key = asset_key or context.asset_key
         if not isinstance(value, hw.Version):
             partition = context.partition_key if context.has_partition_key else None
-            name = asset_artifact(context.asset_key, spec.metadata)
             use_declared(step, run, repo)
-            value = run.log_artifact(value, name, partition=partition, **{"role": "result", **options})
+            named = {"role": "result" if asset_key is None else hw.name(*key.path), **options}
+            value = run.log_artifact(value, seams.artifact_of(step, key), partition=partition, **named)
         return dg.MaterializeResult(
-            asset_key=context.asset_key,
+            asset_key=key,
             metadata=materialization_metadata(value, run, pages=self.pages()),
             data_version=dg.DataVersion(value.digest),
         )
@@ -131,9 +133,9 @@ class HeadwaterResource(dg.ConfigurableResource[Any]):
         Raises:
             StateError: This step has neither loaded nor logged a version of it.
         """
-        repo = self.repository()
-        run = open_step(_step(context), repo)
-        name = asset_artifact(artifact) if isinstance(artifact, dg.AssetKey) else artifact
+        repo, step = self.repository(), _step(context)
+        run = open_step(step, repo)
+        name = seams.artifact_of(step, artifact) if isinstance(artifact, dg.AssetKey) else artifact
         wanted = parse_name(name).within(run.project)
         known = [*run.used_artifacts(), *run.logged_artifacts()]
         found = [v for v in known if (v.record.project, v.record.artifact) == (wanted.project, wanted.artifact)]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
+from dagster_headwater.naming import asset_artifact
 from headwater.adapter import RunState
 
 LOOKING = "dummy_input_name"
@@ -68,6 +69,12 @@ def raw_config(step: Any) -> Any:
 def partition_of(step: Any) -> str | None:
     """The partition the Dagster run is for, if it is for one."""
     return str(step.partition_key) if step.has_partition_key else None
+
+
+def artifact_of(step: Any, key: dg.AssetKey) -> str:
+    """The artifact of an asset of the step's job, as its definition names it."""
+    layer = step.job_def.asset_layer
+    return asset_artifact(key, layer.get(key).metadata if layer.has(key) else None)
 
 
 def is_fan_in(step: Any | None, input_name: str) -> bool:

@@ -91,6 +91,18 @@ def test_one_partition_is_a_value_or_always_a_dict(run):
     assert seen == ["of only", {"only": "of only"}]
 
 
+def test_a_pin_holds_for_each_partition(run, repo):
+    part, seen = parts(dg.StaticPartitionsDefinition(["a", "b"])), []
+    for key in ("a", "b"):
+        run([part], partition_key=key)
+        repo.set_alias(f"part[{key}]:prod", "v0")
+        with repo.start_run("elsewhere") as other:
+            other.log_artifact("newer", "part", partition=key)
+    run([part, fan_in(seen, metadata=headwater_metadata(alias="prod"))], selection=["all_parts"])
+    run([part, fan_in(seen)], selection=["all_parts"])
+    assert seen == [{"a": "of a", "b": "of b"}, {"a": "newer", "b": "newer"}]
+
+
 def test_missing_partitions_fail_unless_they_are_allowed(run):
     part, seen = parts(LETTERS), []
     run([part], partition_key="b")

@@ -9,7 +9,14 @@ import dagster as dg
 import pytest
 
 import headwater as hw
-from dagster_headwater import HeadwaterIOManager, HeadwaterResource, headwater_metadata
+from dagster_headwater import (
+    HeadwaterIOManager,
+    HeadwaterResource,
+    build_headwater_run_sync_sensor,
+    build_headwater_version_sensor,
+    headwater_asset_spec,
+    headwater_metadata,
+)
 from tests.integrations.dagster.conftest import event, graph
 
 
@@ -92,6 +99,20 @@ def test_a_check_promotes_the_version_it_has_seen(run, repo):
     assert graph(repo)["model_good_enough"][1] == ["churn:v0"]
 
 
+def test_a_check_may_name_what_it_promotes_by_the_assets_key(run, repo):
+    @dg.asset(metadata=headwater_metadata(artifact="churn"))
+    def model() -> float:
+        return 0.95
+
+    @dg.asset_check(asset=model)
+    def good_enough(context, model: float, headwater: HeadwaterResource) -> dg.AssetCheckResult:
+        headwater.promote(context, dg.AssetKey("model"), to="prod")
+        return dg.AssetCheckResult(passed=True)
+
+    assert run([model, good_enough]).success
+    assert repo.version("churn:prod").version == "v0"
+
+
 def test_a_check_cannot_promote_what_it_has_not_seen(run):
     @dg.asset_check(asset=raw)
     def blind(context, headwater: HeadwaterResource) -> dg.AssetCheckResult:
@@ -136,6 +157,20 @@ def test_a_materialize_result_logs_the_value_for_the_asset(run, repo):
 
     run([own], partition_key="a")
     assert repo.version("own[a]:fresh").load() == {"rows": 1}
+
+
+def test_each_asset_of_a_multi_asset_may_store_its_own(run, repo, instance):
+    specs = [dg.AssetSpec("p", deps=["raw"]), dg.AssetSpec("q", metadata=headwater_metadata(artifact="named"))]
+
+    @dg.multi_asset(specs=specs)
+    def both(context: dg.AssetExecutionContext, headwater: HeadwaterResource):
+        for name in ("p", "q"):
+            yield headwater.materialize_result(context, {"of": name}, asset_key=dg.AssetKey(name))
+
+    assert run([raw, both]).success
+    assert repo.version("named").load() == {"of": "q"}
+    assert graph(repo)["both"] == ("finished", ["raw:v0"], ["p:v0", "named:v0"])
+    assert event(instance, "q").tags["dagster/data_version"] == repo.version("named").digest
 
 
 def test_a_materialize_result_with_a_value_is_stored(run, repo, instance):
@@ -204,6 +239,16 @@ def test_another_io_managers_data_moves_over_in_one_call(repo, headwater, tmp_pa
 def test_a_step_outside_dagster_is_not_dagsters(repo):
     with pytest.raises(hw.StateError):
         hw.log("x", 1)
+
+
+def test_loading_a_code_location_opens_nothing(tmp_path: Path):
+    away = HeadwaterResource(url=str(tmp_path / "repository"))
+    elsewhere = headwater_asset_spec("images")
+    sensors = [build_headwater_version_sensor([elsewhere]), build_headwater_run_sync_sensor()]
+    resources = {"headwater": away, "io_manager": HeadwaterIOManager(headwater=away)}
+    defs = dg.Definitions(assets=[raw, elsewhere], sensors=sensors, resources=resources)
+    assert defs.get_repository_def().get_all_jobs()
+    assert not (tmp_path / "repository").exists()
 
 
 def test_importing_the_adapter_opens_nothing(tmp_path: Path):

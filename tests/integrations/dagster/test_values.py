@@ -232,6 +232,19 @@ def test_a_materialization_shows_what_people_look_at(run, repo, instance):
     assert [column.name for column in shown["dagster/column_schema"].columns] == ["a", "b"]
 
 
+def test_a_materialization_counts_what_it_does_not_list(run, repo, instance):
+    with repo.start_run("before") as before:
+        names = [before.log_artifact(number, f"n{number}").name for number in range(52)]
+
+    @dg.asset
+    def thing(context) -> int:
+        return sum(hw.use(name).load() for name in names)
+
+    run([thing])
+    shown = event(instance, "thing").metadata["headwater/inputs"].value
+    assert (len(shown), shown[-1]) == (51, "and 2 more")
+
+
 def test_a_materialization_links_to_the_pages_of_a_team(url, run, repo, instance):
     linked = HeadwaterResource(url=url, project="lake", pages_url="https://headwater.example.org/")
     run([made(1, int)], resources={"io_manager": HeadwaterIOManager(headwater=linked)})
