@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from importlib.metadata import entry_points
 
 import pytest
-from prefect import flow
+from prefect import flow, get_client
 from prefect.cache_policies import TASK_SOURCE
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from prefect.utilities.callables import parameter_schema
@@ -17,6 +18,7 @@ from prefect_headwater import (
     ARTIFACT_INPUTS,
     HeadwaterRepository,
     HeadwaterSerializer,
+    HeadwaterSettings,
     HeadwaterStorage,
     settings,
     step,
@@ -127,6 +129,28 @@ def test_code_goes_before_prefects_settings_and_those_before_the_environment(rep
     assert current().project == "of-prefect"
     hw.configure(project="of-code")
     assert current().project == "of-code"
+
+
+@pytest.mark.usefixtures("harness")
+def test_prefects_settings_name_the_repository_and_keep_pages_quiet(tmp_path, repo, monkeypatch) -> None:
+    place = str(tmp_path / "of-prefect")
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_HEADWATER_URL", place)
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_HEADWATER_ARTIFACTS", "false")
+    settings.forget()
+    made = flow(lambda: load(1), name="f")()
+    assert current().url == place
+    assert repo.runs() == []
+    with get_client(sync_client=True) as client:
+        task_run = {"task_run_id": {"any_": [made.logged_by().key.removeprefix("prefect:task-run/")]}}
+        assert client.request("POST", "/artifacts/filter", json={"artifacts": task_run}).json() == []
+
+
+def test_prefect_finds_blocks_and_settings_by_itself() -> None:
+    (found,) = entry_points(group="prefect.collections", name="prefect_headwater")
+    assert found.load().HeadwaterStorage is HeadwaterStorage
+    assert {name.upper() for name in HeadwaterSettings.model_fields} == {
+        "URL", "PROJECT", "TRACKING", "BLOCK", "ARTIFACTS", "EVENTS",
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("harness")

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Annotated
 
 import cloudpickle
@@ -22,6 +23,7 @@ from pydantic import SecretStr
 import headwater as hw
 from headwater import Version
 from prefect_headwater import StepTask, step, track
+from prefect_headwater.pages import run_page
 from tests.integrations.prefect.shapes import fails_once, load, merge, part, plain, process_id
 
 pytestmark = pytest.mark.usefixtures("harness")
@@ -602,3 +604,9 @@ def test_both_pages_lead_to_each_other(repo) -> None:
     assert f"headwater run show {run.id}" in kinds["markdown"]["data"]
     assert "vision/merged" in kinds["table"]["data"]
     assert kinds["table"]["key"] == "headwater-merge"
+
+
+def test_the_link_is_the_page_of_a_server_where_there_is_one() -> None:
+    home = SimpleNamespace(url="https://headwater.example.org/")
+    link = run_page(SimpleNamespace(id="01R", name="merge", home=home))
+    assert link == "[Headwater run of merge](https://headwater.example.org/runs/01R)"
