@@ -55,6 +55,12 @@ class Heart:
                 self._leases.append(leases)
             self._start()
 
+    def forget_leases(self, leases: Leases) -> None:
+        """That client is closed; idempotent."""
+        with self._lock:
+            if leases in self._leases:
+                self._leases.remove(leases)
+
     def beat(self, *, leases_too: bool = True) -> None:
         """Renew everything once, now."""
         with self._lock:
@@ -150,6 +156,7 @@ class Leases:
 
     def close(self) -> None:
         """Give the lease and its holds up; idempotent."""
+        heart.forget_leases(self)  # else the heart would keep every repository that was ever opened
         with self._lock:
             held, self._held = self._held, None
         if held is not None:

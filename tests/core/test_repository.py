@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
+import weakref
 from datetime import UTC, datetime
 
 import pytest
@@ -345,6 +347,15 @@ def test_a_repository_opened_twice_shows_the_same_and_another_store_is_refused(t
     (tmp_path / "r" / "objects" / "headwater.json").write_text('{"format":1,"repository":"somebody-else","epoch":0}')
     with pytest.raises(hw.StateError, match="belong to repository"):
         hw.connect(tmp_path / "r")
+
+
+def test_a_closed_repository_is_let_go(tmp_path):
+    with hw.connect(tmp_path / "repository") as repo:
+        log(repo)
+        leases = weakref.ref(repo.home.leases)
+    del repo
+    gc.collect()
+    assert leases() is None
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "https://example.org", "sqlite:///x"])
