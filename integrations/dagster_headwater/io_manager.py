@@ -202,9 +202,9 @@ class HeadwaterIOManager(dg.ConfigurableIOManager):
         return f"{error} (repository {self._where()})" if isinstance(error, hw.StorageError) else str(error)
 
     def _where(self) -> str:
-        return mask_text(self.headwater.url or "of $HEADWATER_URL")
+        return mask_text(self.headwater.said("url") or "of $HEADWATER_URL")
 
 
 def tracking_of(resource: HeadwaterResource) -> str:
     """How strict the resource, or without its word this process, is."""
-    return resource.tracking or tracking()
+    return resource.said("tracking") or tracking()

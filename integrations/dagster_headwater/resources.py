@@ -51,14 +51,22 @@ class HeadwaterResource(dg.ConfigurableResource[Any]):
             HeadwaterError: It cannot be opened.
         """
         with _opening:
-            if self.url or self.project or self.tracking:
-                prefer(url=self.url, project=self.project, tracking=self.tracking)
+            self._prefer()
             return hw.connect()
+
+    def said(self, field: str) -> str | None:
+        """A field's value. `migrate_io_storage` takes resources whose references to the environment nobody followed."""
+        value: str | None = getattr(self, field)
+        return value.get_value() if isinstance(value, dg.EnvVar) else value
+
+    def _prefer(self) -> None:
+        told = {field: self.said(field) for field in ("url", "project", "tracking")}
+        if any(told.values()):
+            prefer(**told)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Say which repository plain `hw.use` and `hw.log` mean; opens nothing."""
-        if self.url or self.project or self.tracking:
-            prefer(url=self.url, project=self.project, tracking=self.tracking)
+        self._prefer()
         if self.dagster_url:
             link_to(self.dagster_url)
 
@@ -153,14 +161,14 @@ class HeadwaterResource(dg.ConfigurableResource[Any]):
         step = _step(context)
         repo = self.repository()
         use_declared(step, open_step(step, repo), repo)
-        given = {"HEADWATER_URL": self.url, "HEADWATER_PROJECT": repo.home.project}
+        given = {"HEADWATER_URL": self.said("url"), "HEADWATER_PROJECT": repo.home.project}
         return {name: value for name, value in given.items() if value} | {
             "HEADWATER_RUN": to_environment(identity_of(step))
         }
 
     def pages(self) -> str | None:
         """Where pages about versions and runs are, if anywhere."""
-        found = self.pages_url or str(self.repository())
+        found = self.said("pages_url") or str(self.repository())
         return found.rstrip("/") if found.startswith("http") else None
 
 
