@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
     from prefect.context import TaskRunContext
 
+    from prefect_headwater.held import Sent
+
 _log = logging.getLogger("headwater")
 
 
@@ -44,6 +46,9 @@ def task_ended(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> No
     settings()
     if tracking() == "off":
         return
+    sent: Sent | None = getattr(task, "sent", None)
+    if sent is not None and sent.drafts:
+        sent.note(default_repository().run(task_key(task_run.id)))
     if state.name == "Cached":
         _cached(task, task_run, state)
     elif not hasattr(task, "ends_its_runs"):

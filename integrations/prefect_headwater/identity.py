@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect.context import FlowRunContext, TaskRunContext, get_run_context
 from prefect.exceptions import MissingContextError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from prefect import Flow, Task
     from prefect.client.schemas.objects import FlowRun, TaskRun
+
+C = TypeVar("C", FlowRunContext, TaskRunContext)
 
 MAX_KNOWN = 1_000
 """Most flow runs whose Headwater run a process keeps in mind."""
@@ -136,17 +138,17 @@ def _parent_of_flow(flow_run: FlowRun) -> str | None:
         return around.id
     outer = FlowRunContext.get()
     while outer is not None and outer.flow_run is not None and outer.flow_run.id == flow_run.id:
-        outer = _around(outer)
+        outer = context_around(outer)
     if outer is None or outer.flow_run is None:
         return None
     return known_flow_run(str(outer.flow_run.id), attempt_of(outer.flow_run))
 
 
-def _around(context: FlowRunContext) -> FlowRunContext | None:
-    """The context there was before this one: hooks see the caller's at first, bodies and retries their own."""
+def context_around(context: C) -> C | None:
+    """The context of its kind that was there before: hooks see the caller's at first, bodies and retries their own."""
     token = context._token  # noqa: SLF001 - as Prefect's transactions find their parents
     before = None if token is None else token.old_value
-    return before if isinstance(before, FlowRunContext) else None
+    return before if isinstance(before, type(context)) else None
 
 
 def _links(kind: str, prefect_id: Any) -> dict[str, str]:

@@ -62,7 +62,6 @@ class StepTask(TypedTask[P, R]):
         self.task_key = Task(fn=user).task_key  # of the wrapper it would be the same for all steps of one name
         self.cache_policy = seeing_names(self.cache_policy, self.__dict__["__headwater_step__"])
         self.asset = asset
-        self.sent: together.Sent | None = None
         endings.add_hook(self.on_completion_hooks, endings.task_ended)
         endings.add_hook(self.on_failure_hooks, endings.task_ended)
 
@@ -93,7 +92,7 @@ class StepTask(TypedTask[P, R]):
             held = together.holding()
             if held is None:
                 return super().submit(*args, **kwargs)
-            future = Task.submit(self._told(), *args, **kwargs)
+            future = Task.submit(together.tell(self), *args, **kwargs)
             held.expect([future], asset=self.asset)
             return future
 
@@ -102,15 +101,9 @@ class StepTask(TypedTask[P, R]):
             held = together.holding()
             if held is None:
                 return super().map(*args, **kwargs)
-            futures = Task.map(self._told(), *args, **kwargs)
+            futures = Task.map(together.tell(self), *args, **kwargs)
             held.expect(futures, asset=self.asset)
             return futures
-
-    def _told(self) -> StepTask[P, R]:
-        """A copy that knows, in whatever process it will run, that its results are part of something."""
-        told = copy(self)
-        told.sent = together.Sent()
-        return told
 
 
 def host(plan: Plan, config: Mapping[str, Any]) -> Hosted | None:

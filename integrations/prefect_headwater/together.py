@@ -5,113 +5,31 @@ ends well, and that may fail it; a task may be retried inside. Prefect's `transa
 with Prefect's rules: a commit that fails is only logged, and the first failed attempt of a task inside
 rolls the whole back, so that later attempts have nothing to be part of and are refused.
 
-Steps in other processes cannot see either. They are told when they are sent there (`Sent`), keep their
-results as drafts, and their futures are asked for them at the end.
+Tasks in other processes cannot see either. They are told when they are sent there, and what they log is found
+at the end. Who submits a plain task knows of a batch only.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from copy import copy
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from prefect.client.schemas.objects import State
-from prefect.context import TaskRunContext
-from prefect.futures import PrefectFuture
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.transactions import CommitMode, TransactionState, get_transaction
 
-from headwater import NotFoundError, StateError, Version
-from headwater.adapter import default_repository, find_handles
-from prefect_headwater import assets, pages
-from prefect_headwater.identity import task_key
+from headwater import StateError
+from prefect_headwater.held import Held, Sent
+from prefect_headwater.identity import context_around
 
 if TYPE_CHECKING:
+    from prefect import Task
     from prefect.transactions import BaseTransaction
 
-_log = logging.getLogger("headwater")
+T = TypeVar("T", bound="Task[..., Any]")
 _batch: ContextVar[Held | None] = ContextVar("prefect_headwater_batch", default=None)
-
-
-class Held:
-    """Drafts that wait for the end of what they are part of. Safe between threads: lists only grow."""
-
-    def __init__(self) -> None:
-        self.drafts: list[Version[Any]] = []
-        self.shown: set[str] = set()
-        """Ids of the drafts that become Prefect assets, once they are published."""
-        self._sent: list[tuple[PrefectFuture[Any] | State[Any], bool]] = []
-
-    def expect(self, sent: Iterable[Any], *, asset: bool = False) -> None:
-        """What these task runs return is part of it, even if they run in other processes."""
-        self._sent += [(one, asset) for one in sent]
-
-    def publish(self) -> list[Version[Any]]:
-        """Publish everything, all or none; the handles in users' hands become the published versions.
-
-        Raises:
-            StateError: A draft was discarded meanwhile; nothing is published.
-            HeadwaterError: The repository could not be reached; publishing again is fine.
-        """
-        drafts = self._collect()
-        if not drafts:
-            return []
-        repo = default_repository()
-        made = repo.publish_all(drafts)
-        by_id = dict(zip((draft.id for draft in drafts), made))
-        for handle in self._handles():
-            if handle.id in by_id:
-                handle.adopt(by_id[handle.id].record)
-        new = [version for draft, version in zip(drafts, made) if draft.id == version.id]
-        pages.announce(repo, new)
-        assets.materialize([version for version in new if version.id in self.shown])
-        return made
-
-    def discard(self, _: Any = None) -> None:
-        """Give everything up; what is published by now stays."""
-        for draft in self._collect():
-            try:
-                draft.discard()
-            except StateError as error:
-                _log.warning("%s stays: %s", draft, error)
-
-    def _collect(self) -> list[Version[Any]]:
-        waiting = {draft.id: draft for draft in self._handles() if draft.state == "draft"}
-        return [draft for draft in waiting.values() if draft.reload().state == "draft"]  # a failed attempt gave its up
-
-    def _handles(self) -> list[Version[Any]]:
-        found = list(self.drafts)
-        for one, asset in self._sent:
-            if _end_of(one).is_completed():
-                results = find_handles(_result_of(one), "the result of a task")
-                self.shown.update(version.id for version in results if asset)
-                found += results + _logged_elsewhere(_task_run_of(one))
-        return found
-
-
-def _task_run_of(sent: PrefectFuture[Any] | State[Any]) -> Any:
-    return sent.state_details.task_run_id if isinstance(sent, State) else sent.task_run_id
-
-
-def _end_of(sent: PrefectFuture[Any] | State[Any]) -> State[Any]:
-    if isinstance(sent, State):  # `return_state=True` has waited
-        return sent
-    sent.wait()
-    return sent.state
-
-
-def _result_of(sent: PrefectFuture[Any] | State[Any]) -> Any:
-    return getattr(sent.data, "result", None) if isinstance(sent, State) else sent.result(raise_on_failure=False)
-
-
-def _logged_elsewhere(task_run_id: Any) -> list[Version[Any]]:
-    """The drafts of a task run, from whatever process; only steps that were told leave any."""
-    try:
-        run = default_repository().run(task_key(task_run_id))
-    except NotFoundError:  # it records nothing
-        return []
-    return [version for version in run.logged_artifacts() if version.state == "draft"]
 
 
 class _OfTransaction(Held):
@@ -129,7 +47,7 @@ class _OfTransaction(Held):
 
 @contextmanager
 def batch() -> Iterator[None]:
-    """What steps log inside the block is published together when it ends, or not at all when it raises.
+    """What tasks log inside the block is published together when it ends, or not at all when it raises.
 
     Nested blocks are part of the outermost. Works in sync and async flows, with every task runner, and
     with retries inside; `.delay` leaves it, as nobody waits for its task runs.
@@ -143,7 +61,8 @@ def batch() -> Iterator[None]:
     held = Held()
     token = _batch.set(held)
     try:
-        yield
+        with _telling_plain_tasks(held):
+            yield
     except BaseException:
         held.discard()
         raise
@@ -151,6 +70,38 @@ def batch() -> Iterator[None]:
         held.publish()
     finally:
         _batch.reset(token)
+
+
+@contextmanager
+def _telling_plain_tasks(held: Held) -> Iterator[None]:
+    """Inside the block, plain tasks that the flow submits are told too; steps see to it themselves."""
+    context = FlowRunContext.get()
+    if context is None:
+        yield
+        return
+    runner: Any = context.task_runner
+    submit = runner.submit
+
+    def told(task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if _batch.get() is not held or hasattr(task, "ends_its_runs"):
+            return submit(task, *args, **kwargs)
+        future = submit(tell(task), *args, **kwargs)
+        held.expect([future])
+        return future
+
+    runner.submit = told
+    try:
+        yield
+    finally:
+        if runner.__dict__.get("submit") is told:
+            del runner.submit
+
+
+def tell(task: T) -> T:
+    """A copy that knows, in whatever process it will run, that what it logs is part of something."""
+    told: Any = copy(task)
+    told.sent = Sent()
+    return cast("T", told)
 
 
 def holding() -> Held | None:
@@ -166,18 +117,12 @@ def holding() -> Held | None:
     if transaction is not None:
         return _of(transaction)
     context = TaskRunContext.get()
-    return None if context is None else getattr(context.task, "sent", None)  # of a step in another process
-
-
-class Sent(Held):
-    """In another process: the drafts are kept, and the future's owner decides."""
-
-    def publish(self) -> list[Version[Any]]:
-        """Somebody else does."""
-        return []
-
-    def discard(self, _: Any = None) -> None:
-        """Somebody else does."""
+    while context is not None:  # in another process: the task was told, or the one that called it
+        sent: Sent | None = getattr(context.task, "sent", None)
+        if sent is not None:
+            return sent
+        context = context_around(context)
+    return None
 
 
 def _outermost() -> BaseTransaction | None:

@@ -60,3 +60,9 @@ def validated(raw: str, limit: int) -> str:
 @step(log="gathered")
 def gather(nested: dict[str, dict[str, list[hw.Version[str]]]]) -> str:
     return " ".join(version.load() for inner in nested.values() for many in inner.values() for version in many)
+
+
+@step(log="outer")
+def calls_another(number: int) -> str:
+    hw.log("own-draft", number, publish=False)
+    return load(number).load()

@@ -21,7 +21,17 @@ from prefect_ray import RayTaskRunner
 import headwater as hw
 from headwater import Version
 from prefect_headwater import batch, settings, track
-from tests.integrations.prefect.shapes import fails_once, featurize, gather, load, merge, part, process_id
+from tests.integrations.prefect.shapes import (
+    calls_another,
+    fails_once,
+    featurize,
+    gather,
+    load,
+    merge,
+    part,
+    plain,
+    process_id,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -158,9 +168,10 @@ def test_together_reaches_into_other_processes(together, crowd, tmp_path) -> Non
         with together():
             raw = load.submit(number)
             parts = part.map(raw, [1, 2])
-            last = [merge.submit(parts)]
-            if together is batch:  # a failed attempt would roll a transaction back
-                last.append(fails_once.submit(marker))
+            last = [merge.submit(parts), calls_another.submit(number + 1)]
+            if together is batch:
+                # a failed attempt would roll a transaction back, and of plain tasks only a batch knows
+                last += [fails_once.submit(marker), plain.submit(raw)]
             states = {future.result().state for future in [raw, *parts, *last]}
             if fail:
                 raise ValueError("validation says no")
@@ -172,4 +183,7 @@ def test_together_reaches_into_other_processes(together, crowd, tmp_path) -> Non
     Path(marker).unlink(missing_ok=True)
     assert pipeline(False) == ["draft", "published"]
     new = sorted(name.partition(":")[0] for name in crowd.published() - before)
-    assert [name for name in new if name not in ("checkpoint", "fragile")] == ["merged", "part", "part", "raw"]
+    assert [name for name in new if name not in ("checkpoint", "fragile")] == [
+        "merged", "outer", "part", "part", *(["plain"] if together is batch else []), "raw", "raw",
+    ]  # fmt: skip
+    assert not crowd.repo.exists("own-draft")  # the task's own decision stands
