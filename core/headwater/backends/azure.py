@@ -15,7 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
-from headwater.backends.object_keys import Prefix, past_the_end
+from headwater.backends.object_keys import Prefix
+from headwater.backends.ranges import Range
 from headwater.backends.retrying import PerProcess, Stamp, attempt, retry_after, swap
 from headwater.errors import (
     AccessError,
@@ -226,17 +227,12 @@ class AzureStore:
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See `ports.ObjectStore.get`. Reading nothing costs a look at the properties, which know where the end is."""
-        if length == 0:
-            return past_the_end(self._size(key), key, start, 0, self.url)
-        try:
-            data = self._ask(key, lambda blob: _download(blob, start, length)[0])
-        except StorageError as error:
-            if error.facts.get("status") != 416:
-                raise
-            return past_the_end(self._size(key), key, start, length, self.url)
-        if length is not None and len(data) != length:
-            return past_the_end(start + len(data), key, start, length, self.url)
-        return bytes(data)
+        wanted = Range(key, start, length, self.url)
+
+        def read() -> bytes:
+            return bytes(self._ask(key, lambda blob: _download(blob, start, length)[0]))
+
+        return wanted.get(read, lambda: self._size(key))
 
     def delete(self, key: str) -> None:
         """See `ports.ObjectStore.delete`."""

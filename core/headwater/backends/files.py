@@ -62,30 +62,14 @@ class FileStore:
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See `ports.ObjectStore.get`."""
-        path = self._path(key)
-        with disk.explained(path):
-            try:
-                fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            except (FileNotFoundError, NotADirectoryError):
-                raise self._absent(key) from None
-            try:
-                return self._read(fd, key, start, length)
-            finally:
-                os.close(fd)
+        with self._opened(key) as fd:
+            return self._read(fd, key, start, length)
 
     def read_into(self, key: str, parts: Sequence[tuple[int, memoryview]]) -> None:
         """Fill each buffer with the bytes from its offset; raises as `get`. A store of local files alone offers it."""
-        path = self._path(key)
-        with disk.explained(path):
-            try:
-                fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            except (FileNotFoundError, NotADirectoryError):
-                raise self._absent(key) from None
-            try:
-                for start, buffer in parts:
-                    self._fill(fd, key, start, buffer)
-            finally:
-                os.close(fd)
+        with self._opened(key) as fd:
+            for start, buffer in parts:
+                self._fill(fd, key, start, buffer)
 
     def delete(self, key: str) -> None:
         """See `ports.ObjectStore.delete`. Durable: a collected pack does not come back after a power cut."""
@@ -125,6 +109,19 @@ class FileStore:
                     raise ConflictError(what=f"somebody else wrote {key!r}", where=self.url, fix="read it again")
                 self._replace(path, data)
                 return _token(data, path.stat())
+
+    @contextlib.contextmanager
+    def _opened(self, key: str) -> Iterator[int]:
+        path = self._path(key)
+        with disk.explained(path):
+            try:
+                fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            except (FileNotFoundError, NotADirectoryError):
+                raise self._absent(key) from None
+            try:
+                yield fd
+            finally:
+                os.close(fd)
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key, self.url)

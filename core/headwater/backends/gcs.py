@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
-from headwater.backends.object_keys import Prefix, past_the_end
+from headwater.backends.object_keys import Prefix
+from headwater.backends.ranges import Range
 from headwater.backends.retrying import PerProcess, Stamp, attempt, retry_after, swap
 from headwater.errors import (
     AccessError,
@@ -218,19 +219,8 @@ class GCSStore:
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See `ports.ObjectStore.get`. Reading nothing costs a look at the metadata, which knows where the end is."""
-        if length == 0:
-            return past_the_end(self._size(key), key, start, 0, self.url)
-        end = "" if length is None else start + length - 1
-        headers = {} if start == 0 and length is None else {"Range": f"bytes={start}-{end}"}
-        try:
-            data, _ = self._read(key, headers)
-        except StorageError as error:
-            if error.facts.get("status") != 416:
-                raise
-            return past_the_end(self._size(key), key, start, length, self.url)
-        if length is not None and len(data) != length:
-            return past_the_end(start + len(data), key, start, length, self.url)
-        return data
+        wanted = Range(key, start, length, self.url)
+        return wanted.get(lambda: self._read(key, wanted.header)[0], lambda: self._size(key))
 
     def delete(self, key: str) -> None:
         """See `ports.ObjectStore.delete`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from headwater.errors import FormatError, InvalidInputError
+from headwater.errors import InvalidInputError
 
 _KEY = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[a-z0-9._-]+(?:/[a-z0-9._-]+)*\Z")
 
@@ -48,14 +48,3 @@ class Prefix:
     def without(self, key: str) -> str:
         """The store's key again."""
         return key[len(self._prefix) :]
-
-
-def past_the_end(size: int, key: str, start: int, length: int | None, where: str) -> bytes:
-    """The answer for a range at or past the end of `size` bytes: nothing, if nothing was asked for.
-
-    Raises:
-        FormatError: Something was: the object is shorter than whoever asks was told.
-    """
-    if start + (length or 0) <= size:
-        return b""
-    raise FormatError(what=f"{key!r} has {size} bytes, asked for {start} to {start + (length or 0)}", where=where)
