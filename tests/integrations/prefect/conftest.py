@@ -28,8 +28,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """In parallel, tests that need the real processes go to one worker, so that they are started once."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            if "world" in getattr(item, "fixturenames", ()) and Path(__file__).parent in item.path.parents:
-                item.add_marker(pytest.mark.xdist_group("world"))
+            if Path(__file__).parent in item.path.parents:
+                for shared in {"world", "workers"} & {*getattr(item, "fixturenames", ())}:
+                    item.add_marker(pytest.mark.xdist_group(shared))
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ from tests.integrations.prefect.shapes import (
 
 ROOT = Path(__file__).parents[3]
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("harness")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("harness")]
 
 
 @contextmanager
