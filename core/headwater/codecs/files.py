@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pathlib
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -58,6 +59,38 @@ class PathCodec:
         if found := as_file(folder, options.get("name"), wanted):
             return found[0]
         raise cannot_load(self.name, as_, "Path, bytes, str")
+
+
+class Small(ABC):
+    """What codecs of values that fit into memory share: they say `encode` and `decode`, folders follow from that."""
+
+    file = ""
+    """The path of their file; empty where it depends on the value."""
+
+    @abstractmethod
+    def encode(self, value: Any) -> tuple[dict[str, bytes], dict[str, Any]]:
+        """The files and options, in memory."""
+
+    @abstractmethod
+    def decode(self, files: Files, options: Mapping[str, Any], as_: Any) -> Any:
+        """The value, from files in memory."""
+
+    def write(self, value: Any, folder: Path) -> Mapping[str, Any]:
+        files, options = self.encode(value)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        return options
+
+    def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
+        wanted = candidates(as_)
+        if wanted and issubclass(wanted[0], pathlib.PurePath):
+            usual = folder / self.file
+            return usual if usual.is_file() else only_file(folder)
+        return self.decode(in_memory(folder), options, as_)
+
+    def in_memory(self, size: int, options: Mapping[str, Any], as_: Any) -> bool:
+        """Whether `decode` can give that."""
+        return not wants_path(as_)
 
 
 def as_file(folder: Path, name: str | None, wanted: tuple[type, ...]) -> tuple[Any] | None:

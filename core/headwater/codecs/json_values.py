@@ -16,7 +16,7 @@ import msgspec
 from headwater.codecs import json_language
 from headwater.codecs.annotations import candidates, library, shown, type_path, unwrap
 from headwater.codecs.fields import build, import_type, is_record, rebuild
-from headwater.codecs.files import Files, as_data, as_file, in_memory, only, wants_path
+from headwater.codecs.files import Files, Small, as_data, only
 from headwater.errors import InvalidInputError, StateError
 
 FILE = "value.json"
@@ -25,10 +25,11 @@ _NUMPY_NUMBERS = ("bool", "bool_", "int8", "int16", "int32", "int64", "uint8", "
                   "longlong", "ulonglong", "float16", "float32", "float64", "complex64", "complex128")  # fmt: skip
 
 
-class JsonCodec:
+class JsonCodec(Small):
     """Values that `json_language` can write; NumPy numbers become Python numbers (as_=np.float32 gives them back)."""
 
     name = "json"
+    file = FILE
 
     def handles(self, value_type: Any) -> bool:
         found = candidates(value_type)
@@ -37,17 +38,6 @@ class JsonCodec:
     def encode(self, value: Any) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The file and options, in memory; raises as `json_language.dumps`."""
         return {FILE: json_language.dumps(value)}, {}
-
-    def write(self, value: Any, folder: Path) -> Mapping[str, Any]:
-        (folder / FILE).write_bytes(json_language.dumps(value))
-        return {}
-
-    def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
-        return _path(folder, as_) or self.decode(in_memory(folder), options, as_)
-
-    def in_memory(self, size: int, options: Mapping[str, Any], as_: Any) -> bool:
-        """Whether `decode` can give that."""
-        return not wants_path(as_)
 
     def decode(self, files: Files, options: Mapping[str, Any], as_: Any) -> Any:
         """The value, from files in memory."""
@@ -59,7 +49,7 @@ class JsonCodec:
         return convert(json_language.loads(file.getvalue(), name, json_language.plain), as_)
 
 
-class RecordCodec:
+class RecordCodec(Small):
     """Dataclasses, named tuples, attrs classes, msgspec Structs, pydantic models: an object of their fields.
 
     The file is named for the class, so that equal fields of another class are another content.
@@ -76,19 +66,6 @@ class RecordCodec:
         """The file and options, in memory; raises as `json_language.dumps`."""
         path = type_path(type(value))
         return {_file_for(path): json_language.dump_fields(value)}, {"type": path}
-
-    def write(self, value: Any, folder: Path) -> Mapping[str, Any]:
-        files, options = self.encode(value)
-        for name, data in files.items():
-            (folder / name).write_bytes(data)
-        return options
-
-    def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
-        return _path(folder, as_) or self.decode(in_memory(folder), options, as_)
-
-    def in_memory(self, size: int, options: Mapping[str, Any], as_: Any) -> bool:
-        """Whether `decode` can give that."""
-        return not wants_path(as_)
 
     def decode(self, files: Files, options: Mapping[str, Any], as_: Any) -> Any:
         """The value, from files in memory."""
@@ -130,13 +107,6 @@ def convert(value: Any, as_: Any) -> Any:
         raise InvalidInputError(
             what=f"the value does not load as {shown(as_)}: {problem}", fix="load it without as_ to see what it is"
         ) from None
-
-
-def _path(folder: Path, as_: Any) -> Path | None:
-    """The file's path, where it is what is asked for."""
-    wanted = candidates(as_)
-    found = as_file(folder, None, wanted[:1]) if _is_raw(wanted) and issubclass(wanted[0], Path) else None
-    return found[0] if found else None
 
 
 def _raw(files: Files, as_: Any) -> tuple[Any] | None:

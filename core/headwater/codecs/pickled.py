@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from headwater.codecs.annotations import candidates
-from headwater.codecs.files import Files, as_data, as_file, cannot_load, in_memory, only, wants_path
+from headwater.codecs.files import Files, Small, as_data, cannot_load, only
 from headwater.errors import InvalidInputError
 
 PROTOCOL = 5
 """Fixed, so that a newer Python does not change the bytes. Equal bytes for equal values are still not promised."""
 
 
-class PickleCodec:
+class PickleCodec(Small):
     """Whatever pickle takes, in `value.pickle`.
 
     Args:
@@ -46,20 +45,6 @@ class PickleCodec:
             return {self.file: pickle.dumps(value, protocol=PROTOCOL)}, {}
         except Exception as problem:  # a value's own __reduce__ may raise anything
             raise InvalidInputError(what=f"the value cannot be pickled: {problem}") from problem
-
-    def write(self, value: Any, folder: Path) -> Mapping[str, Any]:
-        files, options = self.encode(value)
-        (folder / self.file).write_bytes(files[self.file])
-        return options
-
-    def read(self, folder: Path, options: Mapping[str, Any], as_: Any) -> Any:
-        if wants_path(as_) and (found := as_file(folder, self.file, candidates(as_))):
-            return found[0]
-        return self.decode(in_memory(folder), options, as_)
-
-    def in_memory(self, size: int, options: Mapping[str, Any], as_: Any) -> bool:
-        """Whether `decode` can give that."""
-        return not wants_path(as_)
 
     def decode(self, files: Files, options: Mapping[str, Any], as_: Any) -> Any:
         """The value, from files in memory.
