@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 INLINE = 16 << 20
 """Bytes of small contents kept in memory; what comes after goes to temporary files."""
 KEPT = 256 << 20
-"""Bytes of large contents kept in memory; what comes after goes to temporary files."""
+"""Bytes of large contents kept in memory, or one that is larger; what comes after goes to temporary files."""
 _MANY = 4_096
 """More entries than this from one call are kept on disk."""
 
@@ -152,11 +152,15 @@ class Contents:
                     what=f"add_bytes takes bytes or a binary file, not {type(data).__name__}",
                     fix="encode text: text.encode()",
                 ) from None
-            if len(view) >= MIN_FILE and self._kept + len(view) <= KEPT:
+            if len(view) >= MIN_FILE and self._may_keep(data, len(view)):
                 self._kept += len(view)
                 return data if type(data) is bytes else bytes(view)
             return self._hold(iter([bytes(view)] if len(view) < MIN_FILE else [view]))
         return self._hold(iter(lambda: _as_bytes(reader(MIN_FILE)), b""))
+
+    def _may_keep(self, data: object, size: int) -> bool:
+        """Whether large content may stay in memory: the first `bytes` may, they are there anyway."""
+        return self._kept + size <= KEPT or (type(data) is bytes and not self._kept)
 
     def _hold(self, pieces: Iterator[Any]) -> bytes | str:
         first = next(pieces, b"")

@@ -140,6 +140,11 @@ def test_large_bytes_stay_in_memory_up_to_a_limit(tmp_path, monkeypatch):
         artifact.add_bytes(many[n], f"{n}")
     assert len(list(Path(artifact.contents.spool().folder).iterdir())) == 2
     assert here.content(here.log(artifact)) == {f"{n}": data for n, data in enumerate(many)}
+    monkeypatch.setattr("headwater.contents.KEPT", 1 << 20)
+    alone = Artifact("t").add_bytes(many[0], "large")
+    assert alone.contents._single["large"] is many[0]
+    assert isinstance(alone.add_bytes(many[1], "second").contents._single["second"], str)
+    assert isinstance(Artifact("t").add_bytes(bytearray(many[0]), "copy").contents._single["copy"], str)
 
 
 @pytest.mark.parametrize("size", [1000, 2 << 20])
