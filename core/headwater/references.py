@@ -15,7 +15,7 @@ from headwater.sources import BUILT_IN, SOURCES
 
 if TYPE_CHECKING:
     from headwater.errors import HeadwaterError
-    from headwater.ports import Progress
+    from headwater.ports import Found, Progress
 
 MAX_OBJECTS = 10_000
 """How many objects one reference may mean, unless the caller says more."""
@@ -82,18 +82,24 @@ def last_part(uri: str) -> str:
     Raises:
         InvalidInputError: The URI cannot mean anything, or holds a secret.
     """
-    return next(iter(SOURCES.find(uri).walk(uri, pin=False))).path
+    return _unasked(uri).path
 
 
 def record_bare(uri: str, name: str | None) -> Iterator[ReferenceEntry]:
     """The URI alone, unverified. Nobody is asked.
 
     Raises:
-        InvalidInputError: It has no last part to be named by, or the name is no path.
+        InvalidInputError: The URI cannot mean anything, or holds a secret; or the name is no path.
     """
-    last = name or re.split(r"[?#]", uri)[0].rstrip("/").rpartition("/")[2]
-    found = next(iter(SOURCES.find(uri).walk(uri, pin=False)), None)  # lets the source refuse what it must not record
-    return iter([ReferenceEntry(check_path(last), None, uri if found is None else found.uri, Pin())])
+    found = _unasked(uri)
+    return iter([ReferenceEntry(check_path(name or found.path), None, found.uri, Pin())])
+
+
+def _unasked(uri: str) -> Found:
+    found = next(iter(SOURCES.find(uri).walk(uri, pin=False)), None)
+    if found is None:
+        raise ReferenceMissingError(uri=uri)
+    return found
 
 
 def _limited(found: Iterable[Any], uri: str, prefix: str, most: int) -> Iterator[ReferenceEntry]:
@@ -132,7 +138,9 @@ def _is_opaque(source: object) -> bool:
 
 def _is_same(found: str, asked: str) -> bool:
     """Whether a source that found one object found the URI itself and not something below it."""
-    return f"/{_place(asked)}/" not in f"/{_place(found)}"
+    if found == asked or found.startswith(asked.rstrip("/") + "/"):
+        return found == asked
+    return f"/{_place(asked)}/" not in f"/{_place(found)}"  # the same place may be written in another way
 
 
 def _place(uri: str) -> str:

@@ -284,6 +284,17 @@ def test_what_cannot_be_asked_is_recorded_only_on_request_and_with_a_warning(rep
         assert (only(version).uri, only(version).size, only(version).pin) == (uri, None, Pin())
 
 
+def test_signs_that_stand_for_themselves_in_a_key_are_part_of_its_path(repo, register):
+    register("third", Third)
+    Third.objects["folder#1/x"] = b"1"
+    artifact = hw.Artifact("data").add_reference("third://folder#1", name="d")
+    with pytest.warns(UserWarning, match="recorded unverified"):
+        artifact.add_reference("third://gone/a#b?c.csv", on_unavailable="record")
+    assert [(e.path, e.uri) for e in repo.log_artifact(artifact).entries()] == [
+        ("a#b?c.csv", "third://gone/a#b?c.csv"), ("d/x", "third://folder#1/x"),
+    ]  # fmt: skip
+
+
 def test_a_source_that_fails_half_way_is_recorded_bare_and_whole(repo, register):
     class Failing(Third):
         def walk(self, uri, *, pin=True):

@@ -208,6 +208,7 @@ def test_a_class_that_lost_a_field_says_so(tmp_path):
 
 def test_pydantic_models_load_again(tmp_path):
     import pydantic
+
     Model = pydantic.create_model("Model", a=(int, ...), b=(list[str], ...), __module__=__name__)
     globals()["Model"] = Model
     try:
