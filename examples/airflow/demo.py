@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -81,10 +82,19 @@ class Client:
     def trigger(self, dag_id: str) -> str:
         return self.ask(f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})["dag_run_id"]
 
-    def finished(self, dag_id: str) -> list[dict[str, Any]]:
+    def finished(self, dag_id: str, told: set[tuple[str, int]]) -> list[dict[str, Any]]:
+        """The runs of a DAG that went well; prints each of its tasks once, when it has ended."""
+        for task in self.ask(f"/api/v2/dags/{dag_id}/dagRuns/~/taskInstances?limit=100")["task_instances"]:
+            this = (task["task_id"], task["map_index"])
+            if task["state"] in ("success", "failed", "upstream_failed") and this not in told:
+                told.add(this)
+                which = task["rendered_map_index"] or ("" if this[1] < 0 else this[1])
+                print(
+                    f"  {task['task_id']:<9} {which!s:<7} {task['state']:<8} {task['duration'] or 0:5.1f} s", flush=True
+                )
         found = self.ask(f"/api/v2/dags/{dag_id}/dagRuns")["dag_runs"]
         if any(run["state"] == "failed" for run in found):
-            raise SystemExit(f"{dag_id} failed; see the logs in AIRFLOW_HOME")
+            raise SystemExit(f"{dag_id} failed")
         return [run for run in found if run["state"] == "success"]
 
 
@@ -101,37 +111,45 @@ def wait(what: Any, name: str) -> Any:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="headwater-airflow-", ignore_cleanup_errors=True) as home:
-        port = free_port()
-        found = environment(Path(home), port)
-        print("Starting Airflow …", flush=True)
-        with Path(home, "airflow.log").open("wb") as log:
-            airflow = subprocess.Popen(
-                [sys.executable, "-m", "airflow", "standalone"], env=found, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
+    home = Path(tempfile.mkdtemp(prefix="headwater-airflow-"))
+    found = environment(home, free_port())
+    print("Starting Airflow, which takes half a minute …", flush=True)
+    with Path(home, "airflow.log").open("wb") as log:
+        airflow = subprocess.Popen(
+            [sys.executable, "-m", "airflow", "standalone"], env=found, stdout=log, stderr=log, start_new_session=True
+        )
+    keep = False
+    try:
+        follow(Client(found["AIRFLOW__API__BASE_URL"]), found)
+    except SystemExit:
+        keep = True
+        print(f"Airflow's logs are in {home}", file=sys.stderr)
+        raise
+    finally:
+        stop(airflow)
+        if not keep:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def stop(airflow: subprocess.Popen[bytes]) -> None:
+    """End it with all its processes: workers outlive their scheduler."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
-            follow(Client(f"http://127.0.0.1:{port}"), found)
-        finally:
-            os.killpg(airflow.pid, signal.SIGTERM)
-            try:
-                airflow.wait(20)
-            except subprocess.TimeoutExpired:
-                pass
-            try:
-                os.killpg(airflow.pid, signal.SIGKILL)  # workers outlive their scheduler
-            except ProcessLookupError:
-                pass
+            os.killpg(airflow.pid, sign)
+            airflow.wait(20)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
 
 
 def follow(client: Client, found: dict[str, str]) -> None:
     wait(client.healthy, "Airflow")
     wait(client.log_in, "a token")
     run = wait(lambda: client.trigger("digits"), "the DAG")
-    print(f"DAG digits, run {run}: scan, deal, train × 3, evaluate × 3, choose, promote", flush=True)
-    wait(lambda: client.finished("digits"), "digits")
-    print("finished; waiting for the DAG that the alias prod starts", flush=True)
-    wait(lambda: client.finished("deployment"), "deployment")
+    print(f"{client.url} runs the DAG digits, {run}:", flush=True)
+    told: set[tuple[str, int]] = set()
+    wait(lambda: client.finished("digits", told), "digits")
+    print("The best model has the alias prod now, which starts the DAG deployment:", flush=True)
+    wait(lambda: client.finished("deployment", told), "deployment")
     for command in (["artifact", "ls"], ["run", "ls"], ["lineage", "deployed"]):
         print(f"\n$ headwater {' '.join(command)}", flush=True)
         subprocess.run(

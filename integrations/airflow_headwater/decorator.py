@@ -10,6 +10,7 @@ from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
 
 from airflow_headwater.assets import artifact_of
+from airflow_headwater.lineage import Facets
 from airflow_headwater.links import HeadwaterRunLink
 from airflow_headwater.runs import complete_sequences, recording
 from airflow_headwater.uses import accent
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from headwater.adapter import Plan
 
 
-class HeadwaterDecoratedOperator(DecoratedOperator, PythonOperator):
+class HeadwaterDecoratedOperator(Facets, DecoratedOperator, PythonOperator):
     """Runs a function as a step of the task's run.
 
     Args:

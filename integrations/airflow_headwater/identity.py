@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from headwater.adapter import Run, RunIdentity
 
 TEST_RUN = "__airflow_temporary_run_"
-"""How the run ids of `airflow tasks test` begin."""
+"""How the run ids of `airflow tasks test` begin; no DAG run goes with them that could ever be said to end."""
 
 
 def group_key(dag_id: str, run: str) -> str:
@@ -51,7 +51,7 @@ def name_of(context: dict[str, Any], project: str | None = None) -> RunIdentity:
         key=task_key(ti),
         attempt=attempt_of(ti),
         group=group,
-        parent_key=group,
+        parent_key=None if ti.run_id.startswith(TEST_RUN) else group,
         name=ti.task_id,
         project=project or project_of(context["task"]),
     )
@@ -72,7 +72,7 @@ def config_of(context: dict[str, Any]) -> dict[str, Any]:
     dates = ("logical_date", "data_interval_start", "data_interval_end")
     airflow = {
         **{name: _text(context.get(name) or getattr(dag_run, name, None)) for name in dates},
-        "run_type": _text(getattr(dag_run, "run_type", None)),
+        "run_type": "test" if ti.run_id.startswith(TEST_RUN) else _text(getattr(dag_run, "run_type", None)),
         "clear_number": getattr(dag_run, "clear_number", None),
         "partition_key": getattr(dag_run, "partition_key", None),
         "map_index": ti.map_index,
@@ -95,9 +95,11 @@ def _text(value: Any) -> str | None:
 def open_dag_run(context: dict[str, Any], project: str | None = None) -> Run | None:
     """The run of the DAG run, opened by whichever of its tasks comes first, and shared by all.
 
-    None where it has ended already, as when a task of a finished DAG run is cleared by itself.
+    None where it has ended already, as when a task of a finished DAG run is cleared by itself, and in a test.
     """
     ti, dag_run = context["ti"], context.get("dag_run")
+    if ti.run_id.startswith(TEST_RUN):
+        return None
     spec = adapter.RunSpec(
         name=ti.dag_id,
         project=project,
@@ -121,5 +123,6 @@ class _WithoutTask:
     map_index = None
 
     def __init__(self, ti: Any) -> None:
+        self.run_id = ti.run_id
         self.dag_version_id = getattr(ti, "dag_version_id", None)
         self.bundle_instance = getattr(ti, "bundle_instance", None)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_headwater import connection
 from airflow_headwater.lineage import Facets
 from airflow_headwater.links import HeadwaterRunLink
+from airflow_headwater.reconciling import close_ended
 from airflow_headwater.runs import recording
 from headwater import InvalidInputError, StateError, adapter
 
@@ -151,12 +151,14 @@ class HeadwaterCheckReferencesOperator(HeadwaterOperator):
 
 
 class HeadwaterCleanUpOperator(HeadwaterOperator):
-    """Closes runs whose lease lapsed, as after a kill, and discards drafts past their time; the XCom counts them.
+    """Closes runs that are over and were never said to be, and discards drafts past their time; the XCom counts them.
 
+    These are runs whose lease lapsed, as after a kill, and those of tasks that ended in Airflow without a worker:
+    marked by hand or timed out while deferred, where the API server and the scheduler do not know the repository.
     Run it on a schedule of its own, e.g. hourly. Collection of bytes stays with `headwater gc`.
     """
 
     def record(self, run: Run, context: Context) -> int:  # noqa: ARG002
-        """Sweep."""
-        connection.apply(self.headwater_conn_id)
-        return adapter.default_repository().sweep()
+        """Ask Airflow, then sweep."""
+        repo = adapter.default_repository()
+        return close_ended(repo, context["ti"]) + repo.sweep()

@@ -61,6 +61,7 @@ class Listener:
             if wanted is not None:
                 wanted(context, result)
             capture.after(context, before)
+            runs.follow_programs()
             runs.succeeded(context)
 
         task._post_execute_hook = after  # noqa: SLF001 - as above
@@ -125,6 +126,7 @@ def _close(ti: Any, state: RunState, error: Any = None) -> None:
     in_worker = hasattr(ti, "get_template_context") and not hasattr(ti, "_sa_instance_state")
     if in_worker:
         _forget()
+        runs.follow_programs()
         runs.leave_task()
         runs.close_here(ti, state, error)
     elif connection.apply_without_airflow():

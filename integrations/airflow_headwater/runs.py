@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_headwater import connection
@@ -233,4 +236,17 @@ def _is_lazy(value: Any) -> bool:
 def environment(context: dict[str, Any]) -> dict[str, str]:
     """What the programs that this task starts find, so that `hw.use`, `hw.log` and the command join its run."""
     connection.apply()
-    return {"HEADWATER_RUN": adapter.to_environment(name_of(context)), **connection.for_children()}
+    _marker[:] = [Path(tempfile.gettempdir(), f"headwater-joined-{uuid.uuid4()}")]
+    named = {"HEADWATER_RUN": adapter.to_environment(name_of(context)), "HEADWATER_JOINED": str(_marker[0])}
+    return {**named, **connection.for_children()}
+
+
+_marker: list[Path] = []
+"""The file that a program of this task makes if it records something."""
+
+
+def follow_programs() -> None:
+    """Where a program that the task started has opened its run, this process has it from now on, and ends it."""
+    if _marker and _at and _marker[0].exists():
+        _marker.pop().unlink()
+        join_task(_at[0])

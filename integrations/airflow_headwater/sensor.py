@@ -8,6 +8,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_headwater import connection
 from airflow_headwater.compat import option
+from airflow_headwater.lineage import Facets
 from airflow_headwater.links import HeadwaterRunLink
 from airflow_headwater.runs import recording
 from airflow_headwater.triggers import VersionTrigger, wanted
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class HeadwaterVersionSensor(BaseSensorOperator):
+class HeadwaterVersionSensor(Facets, BaseSensorOperator):
     """Waits until a name means a version, or one newer than another; the version is used, its handle the XCom.
 
     Args:

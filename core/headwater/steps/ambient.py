@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from headwater.handle import Hooks
 from headwater.run import Run, current, open_run
 from headwater.runspec import RunSpec
-from headwater.steps.identity import RunIdentity, inherited
+from headwater.steps.identity import RunIdentity, inherited, tell_starter
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -102,6 +102,8 @@ def join(identity: RunIdentity) -> Run:
         run = _joined.get(name)
         if run is None or run.state != "running" or run.paused:
             run = _joined[name] = open_run(home, spec_of(identity))
+            if identity.shared:
+                tell_starter()
         run.drafts = identity.drafts
         if len(_joined) > MAX_JOINED:  # a worker lives long; the oldest is found again if it is asked for
             del _joined[next(iter(_joined))]

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater.errors import InvalidInputError
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from headwater.version import Version
 
 VARIABLE = "HEADWATER_RUN"
+JOINED = "HEADWATER_JOINED"
+"""A file that a program makes as it joins: who started it learns so that there is a run, and ends it."""
 _TRAVELS = ("key", "attempt", "group", "parent", "parent_key", "name", "project")
 
 
@@ -71,3 +75,10 @@ def inherited() -> RunIdentity | None:
         raise InvalidInputError(
             what=f"{VARIABLE} does not say which run this is", fix="it is set by orchestrators; unset it"
         ) from error
+
+
+def tell_starter() -> None:
+    """Let who started this program know that it has joined the run of the execution it was started in."""
+    if place := os.environ.get(JOINED):
+        with suppress(OSError):  # another machine's place: there nobody looks
+            Path(place).touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -143,6 +144,31 @@ def airflow(database: Path, airflow_repository: str, tmp_path_factory: pytest.Te
         made.start()
         connection = {"connection_id": "headwater_default", "conn_type": "headwater", "host": airflow_repository}
         made.post("connections", {**connection, "extra": '{"project": "vision"}', "password": "hidden-word"})
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def opted(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real Airflow with everything switched on that is off by default; `.repository` and `.lineage` are its files."""
+    from tests.integrations.airflow.real import Airflow
+
+    folder = tmp_path_factory.mktemp("opted")
+    transport = {"type": "file", "log_file_path": str(folder / "lineage"), "append": True}
+    made = Airflow(
+        database,
+        HERE / "dags_opted",
+        HOME=str(folder),
+        AIRFLOW__CORE__XCOM_BACKEND="airflow_headwater.xcom.HeadwaterXComBackend",
+        AIRFLOW__HEADWATER__URL=str(folder / "repository"),
+        AIRFLOW__HEADWATER__PROJECT="vision",
+        AIRFLOW__HEADWATER__CAPTURE="inlets,outlets,hook_lineage",
+        AIRFLOW__OPENLINEAGE__TRANSPORT=json.dumps(transport),
+    )
+    made.repository, made.lineage = str(folder / "repository"), folder / "lineage"
+    try:
+        made.start()
         yield made
     finally:
         made.stop()

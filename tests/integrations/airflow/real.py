@@ -55,6 +55,8 @@ class Airflow:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "40",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
             **environment,
         }
         self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
@@ -81,7 +83,7 @@ class Airflow:
 
     def command(self, *words: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "airflow", *words], env=self.environment, capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", "airflow", *words], env=self.environment, capture_output=True, text=True, timeout=110
         )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
@@ -123,6 +125,10 @@ class Airflow:
         found = self.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return {task["task_id"]: task for task in found}
 
+    def xcom(self, dag_id: str, run_id: str, task: str) -> Any:
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value"
+        return self.get(f"{path}?deserialize=true")["value"]
+
     def clear(self, dag_id: str, run_id: str, **which: Any) -> None:
         body = {"dry_run": False, "dag_run_id": run_id, "reset_dag_runs": True, "only_failed": False, **which}
         self.post(f"dags/{dag_id}/clearTaskInstances", body)
@@ -130,6 +136,10 @@ class Airflow:
     def runs_of(self, dag_id: str) -> list[dict[str, Any]]:
         answer = self.client.get(f"/api/v2/dags/{dag_id}/dagRuns")
         return answer.json()["dag_runs"] if answer.status_code == 200 else []
+
+    def backfills(self, dag_id: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get(f"backfills?dag_id={dag_id}")["backfills"]
+        return found
 
     def logs(self) -> str:
         return "\n".join(server.folder.joinpath("server.log").read_text(errors="replace") for server in self.servers)

@@ -348,3 +348,32 @@ def test_versions_are_datasets_of_openlineage(repo) -> None:
     assert shown.facets["version"].datasetVersion == f"v0@{version.digest}"
     shown = convert_asset(Asset("headwater://vision/raw"), None)
     assert (shown.namespace, shown.name) == ("headwater://vision", "raw")
+
+
+def test_the_clean_up_closes_what_airflow_knows_to_be_over(execute, repo, monkeypatch) -> None:
+    """As where neither the API server nor the scheduler knows the repository, and a worker was killed."""
+    from airflow_headwater import plugin
+
+    @dag(schedule=None)
+    def silent():
+        @task
+        def ends(i: int) -> None:
+            hw.log("made", i)
+
+        ends.expand(i=[1, 2])
+
+    @dag(schedule=None)
+    def cleaning():
+        HeadwaterCleanUpOperator(task_id="clean")
+
+    with monkeypatch.context() as nobody_listens:
+        nobody_listens.setattr(plugin, "_close", lambda *_: None)
+        nobody_listens.setattr(plugin, "_close_dag_run", lambda *_: None)
+        group = f"airflow:silent/{execute(silent()).run_id}"
+    stranger = repo.start_run("elsewhere", key="airflow:elsewhere/run/task/-1", group="airflow:elsewhere/run")
+    ours = [repo.run(f"{group}/ends/{index}") for index in range(2)]
+    assert {run.state for run in ours} == {"running"}
+    assert set(states(execute(cleaning())).values()) == {"success"}
+    assert {run.reload().state for run in ours} == {"finished"}
+    assert stranger.reload().state == "running", "of a task that this Airflow does not know"
+    stranger.finish()

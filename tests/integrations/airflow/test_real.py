@@ -136,6 +136,89 @@ def test_a_task_marked_as_failed_while_it_runs(airflow, repo) -> None:
     assert repo.run(key).state in ("failed", "cancelled")
 
 
+def test_tasks_of_every_kind(airflow, repo) -> None:
+    run_id, state = airflow.run("kinds")
+    assert state == "success", airflow.tasks("kinds", run_id)
+    found = {run.name: run for run in repo.runs(group=f"airflow:kinds/{run_id}")}
+    assert {run.state for run in found.values()} == {"finished"}
+    assert repo.version("joined").load() == "left of cluster, right of cluster", "several outputs, a group, async"
+    assert [str(v) for v in found["outside"].logged_artifacts()] == ["vision/from-outside-python:v0"]
+    assert [str(v) for v in found["outside"].used_artifacts()] == ["vision/joined:v0"]
+    assert repo.version("from-outside-python").load() == "left of cluster, right of cluster!"
+    assert [str(v) for v in found["alone"].used_artifacts()] == ["vision/joined:v0"]
+    assert airflow.xcom("kinds", run_id, "alone") == "vision/joined:v0: left of cluster, right of cluster"
+    assert [str(v) for v in found["drop"].used_artifacts()] == ["vision/cluster:v0"]
+
+
+def test_a_backfill_and_the_same_days_again(airflow, repo) -> None:
+    wait_for(lambda: airflow.client.get("/api/v2/dags/daily").status_code == 200, "the DAG")
+    days = ["2026-02-01", "2026-02-02", "2026-02-03"]
+    which = ("--dag-id", "daily", "--from-date", days[0], "--to-date", days[-1])
+
+    def runs() -> dict[str, list[tuple[int, str]]]:
+        found: dict[str, list[tuple[int, str]]] = {}
+        for run in repo.runs():
+            when = run.record.config.get("airflow", {}).get("logical_date", "")[:10]
+            if run.name == "day" and when in days:
+                assert run.record.config["airflow"]["run_type"] == "backfill"
+                found.setdefault(when, []).append((run.attempt, run.state))
+        return {day: sorted(tries) for day, tries in sorted(found.items())}
+
+    airflow.command("backfill", "create", *which)
+    wait_for(lambda: runs() == {day: [(1, "finished")] for day in days}, "the backfill", runs)
+    assert [str(repo.version(f"events[{day}]").load()) for day in days] == [f"events of {day}" for day in days]
+    wait_for(lambda: all(backfill["completed_at"] for backfill in airflow.backfills("daily")), "its end")
+    airflow.command("backfill", "create", *which, "--reprocess-behavior", "completed")
+    again = {day: [(1, "finished"), (2, "finished")] for day in days}
+    wait_for(lambda: runs() == again, "the second backfill", runs)
+    assert [len(repo.artifact(f"events[{day}]").versions()) for day in days] == [1, 1, 1]
+
+
+def test_a_task_tried_on_the_command_line_is_recorded_as_a_test(airflow, repo) -> None:
+    airflow.command("tasks", "test", "daily", "day", "2026-03-01")
+    assert repo.version("events[2026-03-01]").load() == "events of 2026-03-01"
+    run = repo.version("events[2026-03-01]").logged_by()
+    assert (run.state, run.attempt, run.parent) == ("finished", 1, None)
+    assert run.record.config["airflow"]["run_type"] == "test"
+    assert [found.name for found in repo.runs(group=run.group)] == ["day"], "no DAG run is left open for ever"
+
+
+def test_an_orphan_of_a_killed_worker_is_fenced_by_the_next_try(airflow, repo, tmp_path) -> None:
+    marker = tmp_path / "marker"
+    run_id = airflow.begin("orphaned", marker=str(marker))
+    wait_for(lambda: marker.exists() and marker.read_text(), "the first try")
+    orphan, supervisor = map(int, marker.read_text().split())
+    first = run_of(repo, "orphaned", run_id, "slow")
+    os.kill(supervisor, signal.SIGKILL)
+    try:
+        assert airflow.ended("orphaned", run_id) == "success", "Airflow finds the zombie and tries again"
+        tries = run_of(repo, "orphaned", run_id, "slow").attempts()
+        assert [run.attempt for run in tries] == [1, 2]
+        assert tries[0].state in ("lost", "failed"), "by the second try, or by the scheduler's word"
+        assert tries[1].state == "finished"
+        with pytest.raises(hw.StateError):
+            first.log_artifact("from the grave", "once")
+        assert [v.number for v in repo.artifact("once").versions()] == [0]
+        assert len(repo.artifact("began").versions()) == 1
+    finally:
+        os.kill(orphan, signal.SIGKILL)
+
+
+def test_a_deferred_task_of_anybody_is_paused_and_goes_on_as_the_same_try(airflow, repo) -> None:
+    with repo.start_run("on a laptop") as laptop:
+        laptop.log_artifact("data", "waited-with")
+    run_id = airflow.begin("foreign")
+    wait_for(lambda: airflow.tasks("foreign", run_id)["waits"]["state"] == "deferred", "the deferral")
+    run = run_of(repo, "foreign", run_id, "waits")
+    wait_for(lambda: [e for e in repo.events(after=0, kinds=("run.paused",)) if e.run_id == run.id], "the pause")
+    assert run.reload().state == "running"
+    with repo.start_run("on a laptop") as laptop:
+        laptop.log_artifact("go", "go-on")
+    assert airflow.ended("foreign", run_id) == "success"
+    wait_for(lambda: run.reload().state == "finished", "the end", lambda: run.state)
+    assert (len(run.attempts()), [str(v) for v in run.used_artifacts()]) == (1, ["vision/waited-with:v0"])
+
+
 def test_nothing_secret_is_in_the_logs(airflow) -> None:
     found = [path for server in airflow.servers for path in server.folder.rglob("*.log")
              if "hidden-word" in path.read_text(errors="replace")]  # fmt: skip
