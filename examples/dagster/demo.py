@@ -67,7 +67,7 @@ class Dagster:
         """All runs, newest first."""
         return self.ask(RUNS)["runsOrError"]["results"]
 
-    def wait(self, *runs: str, seconds: float = 150) -> None:
+    def wait(self, *runs: str, seconds: float = 300) -> None:
         """Until these runs have succeeded."""
         for run in runs:
             wait_for(lambda run=run: self.status(run) in ("SUCCESS", "FAILURE", "CANCELED"), f"run {run}", seconds)
@@ -117,7 +117,7 @@ def answers(dagster: Dagster) -> bool:
         return False
 
 
-def wait_for(what: Any, name: str, seconds: float = 150) -> None:
+def wait_for(what: Any, name: str, seconds: float = 300) -> None:
     """Until `what()` is true."""
     end = time.monotonic() + seconds
     while not what():
