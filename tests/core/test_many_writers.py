@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 import headwater as hw
 from headwater.model.records import Query
 from headwater.upkeep import verify
+from headwater.upkeep.collection import collect
+from tests.stateful.crowd import ahead
 
 WRITERS, EACH = 32, 2
 ROOT = Path(__file__).parents[2]
@@ -37,7 +40,7 @@ with hw.connect(url, project="p") as repo:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("world", ["sqlite", "postgresql"])
 def test_32_processes_log_to_one_artifact_and_to_many(world, tmp_path, monkeypatch):
     if world == "sqlite":
@@ -55,9 +58,33 @@ def test_32_processes_log_to_one_artifact_and_to_many(world, tmp_path, monkeypat
                              stderr=subprocess.PIPE, text=True)
             for n in range(WRITERS)
         ]  # fmt: skip
-        errors = [process.communicate(timeout=250)[1] for process in running]
+        errors = [process.communicate(timeout=350)[1] for process in running]
         assert [process.returncode for process in running] == [0] * WRITERS, "".join(errors)[-3000:]
         check(repo, base)
+    check_that_copies_go(url)
+
+
+def check_that_copies_go(url: str) -> None:
+    """Two writers that look at the same moment may both send a content; compaction leaves one copy."""
+    with hw.connect(url, project="p") as repo:
+        before = copies(repo)
+    print(f"{len(before)} blobs, {sum(n - 1 for n in before.values())} copies from races")
+    for days in (2, 4):
+        later = ahead(url, 24 * days)
+        collect(later.home)
+        later.close()
+    with hw.connect(url, project="p") as repo:
+        after = copies(repo)
+        assert set(after.values()) == {1}, "every blob is stored once"
+        assert after.keys() <= before.keys()
+        assert verify(repo.home).findings == []
+
+
+def copies(repo) -> Counter[bytes]:
+    """How many live packs hold each blob."""
+    survey = repo.home.catalog.survey
+    live = survey.live_packs()
+    return Counter(name for rows in survey.index() for name, pack, _ in rows if pack in live)
 
 
 def check(repo, base) -> None:
