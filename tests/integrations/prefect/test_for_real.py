@@ -20,7 +20,7 @@ from tests.servers.chromium import chromium
 
 HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.linux, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.linux, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.integrations.prefect.world import World, states, wait_for
 RUN_LEASE = 180
 SECOND = 1_000_000
 
-pytestmark = [pytest.mark.slow, pytest.mark.linux, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.linux, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ PREFECT = [sys.executable, "-m", "prefect"]
 SCRIPT = [sys.executable, "-m", "tests.integrations.prefect.deployed"]
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 90, hint: Callable[[], Any] = lambda: "") -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 180, hint: Callable[[], Any] = lambda: "") -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = what()
@@ -67,7 +67,7 @@ class World:
         return self.start(f"worker-{pool}", *PREFECT, "worker", "start", "--pool", pool, "--type", "process")
 
     def run(self, *command: str) -> str:
-        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=90)
+        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
         return done.stdout
 
@@ -124,7 +124,7 @@ def started(folder: Path) -> Iterator[World]:
     made = World(folder)
     try:
         made.start("server", *PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(made.port))
-        wait_for(made.healthy, 90, made.logs)
+        wait_for(made.healthy, hint=made.logs)
         for pool in ("pool", "doomed"):
             made.ask("/work_pools/", name=pool, type="process")
         made.start_worker("pool")
