@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -74,6 +75,11 @@ def current_context() -> dict[str, Any] | None:
     module = sys.modules.get("airflow.sdk.definitions._internal.contextmanager")
     contexts = getattr(module, "_CURRENT_CONTEXT", None)
     return contexts[-1] if contexts else None
+
+
+def task_of(context: Mapping[str, Any]) -> Any:
+    """The task that is rendered and run; the context of 3.0 holds the one it was copied from."""
+    return getattr(context["ti"], "task", None) or context["task"]
 
 
 def redact(value: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from airflow_headwater.compat import option, redact
+from airflow_headwater.compat import option, redact, task_of
 from headwater import HeadwaterError, adapter
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def name_of(context: dict[str, Any], project: str | None = None) -> RunIdentity:
         group=group,
         parent_key=None if ti.run_id.startswith(TEST_RUN) else group,
         name=ti.task_id,
-        project=project or project_of(context["task"]),
+        project=project or project_of(task_of(context)),
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_headwater import connection
 from airflow_headwater.assets import announce
-from airflow_headwater.compat import current_context, option, pauses, skips, successes
+from airflow_headwater.compat import current_context, option, pauses, skips, successes, task_of
 from airflow_headwater.identity import attempt_of, identity_of, name_of, open_dag_run, task_key
 from headwater import HeadwaterError, adapter
 
@@ -43,7 +43,7 @@ def join_task(context: dict[str, Any], project: str | None = None, config: Mappi
 
 
 def _enter(context: dict[str, Any], project: str | None) -> RunIdentity:
-    connection.apply(getattr(context["task"], "headwater_conn_id", None))
+    connection.apply(getattr(task_of(context), "headwater_conn_id", None))
     identity = identity_of(context, project)
     if _opened.get("key") != _name(identity):
         open_dag_run(context, identity.project)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_headwater import connection
+from airflow_headwater.compat import task_of
 from airflow_headwater.identity import project_of
 from airflow_headwater.runs import join_task, when_done
 from headwater import HeadwaterError, adapter
@@ -52,20 +53,20 @@ class Use(CoreUse):
         Raises:
             HeadwaterError: It cannot be found, or the use not be recorded.
         """
-        task = context["task"]
+        task = task_of(context)
         name = task.render_template(self.name, context) if _TEMPLATE.search(self.name) else self.name
         version = self._record(context, name)
         return self._shown(version, self.as_ or ("version" if _takes_handles(task) else "path"), context)
 
     def _record(self, context: dict[str, Any], name: str) -> Version[Any]:
-        connection.apply(getattr(context["task"], "headwater_conn_id", None))
+        connection.apply(getattr(task_of(context), "headwater_conn_id", None))
         if adapter.tracking() != "off":
             try:
                 return join_task(context).use_artifact(name, role=self.role, fresh=self.fresh)
             except HeadwaterError as error:
                 if not adapter.lenient(error):
                     raise
-        project = project_of(context["task"])
+        project = project_of(task_of(context))
         return adapter.default_repository().version(str(adapter.parse_name(name).within(project)) if project else name)
 
     def _shown(self, version: Version[Any], form: str, context: dict[str, Any]) -> Any:

@@ -115,7 +115,7 @@ def _first_time(marker: str) -> bool:
 
 
 def _wait_for(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 100
     while not what():
         assert time.monotonic() < end, "the other launch never came"
         time.sleep(0.01)
