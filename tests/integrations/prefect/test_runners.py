@@ -48,11 +48,22 @@ def dask() -> Iterator[Callable[[], TaskRunner]]:
 def on_ray() -> Iterator[Callable[[], TaskRunner]]:
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # its sockets need a short path
     try:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, namespace="prefect", _temp_dir=folder)
+        start_ray(folder)
         yield RayTaskRunner
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_ray(folder: str, attempts: int = 4) -> None:
+    """Ray gives its own processes 30 s to come up, whatever else the machine does."""
+    try:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, namespace="prefect", _temp_dir=folder)
+    except Exception:
+        ray.shutdown()
+        if attempts == 1:
+            raise
+        start_ray(folder, attempts - 1)
 
 
 class Crowd:
@@ -83,6 +94,7 @@ def workers(request, harness, tmp_path_factory) -> Iterator[tuple[str, Callable[
             "HEADWATER_URL": str(folder / "repository"),
             "HEADWATER_PROJECT": "vision",
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_gcs_server_port_wait_time_s": "120",
             "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "core", ROOT / "integrations"))),
         }.items():
             environment.setenv(name, value)
