@@ -37,7 +37,7 @@ def test_launch_sensor_check_and_automation_in_a_running_dagster(demo, tmp_path,
         assert {info.record.partition for info in repo.artifact("pictures").partitions()} == {"2026-01", "2026-02"}
         upstream = {repo.version_by_id(v).label for v in repo.version("digits-model").upstream().versions}
         assert {"corrected-labels:v0", "training_data:v0", "digits-model:v0"} <= upstream
-        assert all(run.state == "finished" for run in repo.runs())
+        demo.wait_for(lambda: all(run.state == "finished" for run in repo.runs()), "the ends of all runs")
         picture = tmp_path / "asset.png"
         assert demo.screenshot(dagster, "/assets/model", picture, chromium())
         assert picture.stat().st_size > 20_000
