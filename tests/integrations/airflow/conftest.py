@@ -151,7 +151,10 @@ def airflow(database: Path, airflow_repository: str, tmp_path_factory: pytest.Te
 
 @pytest.fixture(scope="module")
 def opted(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A real Airflow with everything switched on that is off by default; `.repository` and `.lineage` are its files."""
+    """A real Airflow with everything switched on that is off by default, and each task in a pod of its own.
+
+    `.repository` and `.lineage` are its files.
+    """
     from tests.integrations.airflow.real import Airflow
 
     folder = tmp_path_factory.mktemp("opted")
@@ -160,6 +163,7 @@ def opted(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         database,
         HERE / "dags_opted",
         HOME=str(folder),
+        AIRFLOW__CORE__EXECUTOR="tests.integrations.airflow.pods.PodsExecutor",
         AIRFLOW__CORE__XCOM_BACKEND="airflow_headwater.xcom.HeadwaterXComBackend",
         AIRFLOW__HEADWATER__URL=str(folder / "repository"),
         AIRFLOW__HEADWATER__PROJECT="vision",

@@ -1,4 +1,4 @@
-"""What a deployment may switch on, on a real Airflow: the XCom backend, capture, OpenLineage."""
+"""What a deployment may switch on, on a real Airflow whose tasks run as in pods: XCom backend, capture, OpenLineage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import headwater as hw
 from tests.integrations.airflow.real import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -37,6 +37,7 @@ def test_large_xcoms_of_mapped_tasks_are_versions_and_a_clear_makes_no_others(op
     assert [(run.attempt, run.state) for run in attempts] == [(1, "finished"), (2, "finished")]
     assert [edge.kind for run in attempts for edge in run.logs()] == ["created", "reproduced"]
     assert len(repo.run(f"{group}/part/0").attempts()) == 1
+    assert len({repo.run(f"{group}/part/{index}").record.pid for index in range(3)}) == 3, "nothing is shared but ids"
     assert all(len(part.versions()) == 1 for part in artifact.partitions()), "XComs were purged, versions were not"
     assert opted.xcom("large", run_id, "merge") == 300_000
     assert [len(run.used_artifacts()) for run in merge.attempts()] == [3, 3]

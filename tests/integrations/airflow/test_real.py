@@ -15,7 +15,7 @@ import headwater as hw
 from tests.integrations.airflow import browser
 from tests.integrations.airflow.real import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
