@@ -90,7 +90,8 @@ class Client:
                 told.add(this)
                 which = task["rendered_map_index"] or ("" if this[1] < 0 else this[1])
                 print(
-                    f"  {task['task_id']:<9} {which!s:<7} {task['state']:<8} {task['duration'] or 0:5.1f} s", flush=True
+                    f"  {task['task_id']:<9} {which!s:<7} {task['state']:<8} {max(task['duration'] or 0, 0):5.1f} s",
+                    flush=True,
                 )
         found = self.ask(f"/api/v2/dags/{dag_id}/dagRuns")["dag_runs"]
         if any(run["state"] == "failed" for run in found):

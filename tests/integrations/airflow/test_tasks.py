@@ -88,7 +88,13 @@ def test_uses_in_any_templated_field_of_any_operator(execute, repo, tmp_path) ->
             return f"{a}{i}"
 
         arguments(Use("raw"), Use("raw", "name"), {"deep": [Use("raw:latest", "uri")]})
+
+        @task
+        def spread(a: Any) -> None:
+            assert isinstance(a, hw.Version)
+
         mapped.partial(a=Use("{{ params.which }}", "value")).expand(i=[1, 2])
+        spread.expand(a=[Use("raw"), Use("other")])
         BashOperator(
             task_id="bash",
             env={"DATA": Use("raw:latest", role="data"), "OUT": str(out)},
@@ -101,6 +107,8 @@ def test_uses_in_any_templated_field_of_any_operator(execute, repo, tmp_path) ->
     found = runs_of(repo)
     assert used(found["arguments"]) == ["vision/raw:v0"]
     assert used(found["mapped"]) == ["vision/other:v0"]
+    each = {run.key.rsplit("/", 1)[1]: used(run) for run in repo.runs() if run.name == "spread"}
+    assert each == {"0": ["vision/raw:v0"], "1": ["vision/other:v0"]}, "of those in expand, each index its own"
     assert [(e.role, e.asked) for e in found["bash"].uses()] == [("data", "raw:latest")]
     assert {run.state for run in found.values()} == {"finished"}
     text = out.read_text()
