@@ -130,7 +130,7 @@ def airflow_repository(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def airflow(database: Path, airflow_repository: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A real Airflow, one for all tests; its connection to the repository stands in its database."""
-    from tests.integrations.airflow.real import Airflow
+    from tests.integrations.airflow.real import Airflow, wait_for
 
     made = Airflow(
         database,
@@ -142,8 +142,10 @@ def airflow(database: Path, airflow_repository: str, tmp_path_factory: pytest.Te
     )
     try:
         made.start()
-        connection = {"connection_id": "headwater_default", "conn_type": "headwater", "host": airflow_repository}
-        made.post("connections", {**connection, "extra": '{"project": "vision"}', "password": "hidden-word"})
+        connection = {"connection_id": "headwater_default", "conn_type": "headwater", "host": airflow_repository,
+                      "extra": '{"project": "vision"}', "password": "hidden-word"}  # fmt: skip
+        post = functools.partial(made.client.post, "/api/v2/connections", json=connection)
+        wait_for(lambda: post().status_code in (201, 409), "an Airflow whose database takes writes", made.logs)
         yield made
     finally:
         made.stop()
