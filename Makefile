@@ -51,7 +51,8 @@ demo-airflow: $(VENV)/.dev
 demo-dagster: $(VENV)/.dev
 	@$(BIN)/python examples/dagster/demo.py
 
-test: lint types $(addprefix tests-,$(ORCHESTRATORS)) tests-versions tests-core
+# the longest first, so that with --jobs=2 the others go beside it: they mostly wait for servers
+test: lint types tests-core $(addprefix tests-,$(ORCHESTRATORS)) tests-versions
 
 check: lint types $(VENV)/.dev
 	$(PYTEST) $(PARALLEL) -m "not slow" --ignore=tests/integrations tests
