@@ -55,6 +55,9 @@ _CLOUD_STORES = {
     "az": ("headwater.backends.azure", "AzureStore"),
 }
 
+_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg", "memory", "file", "http", "https", *_CLOUD_STORES)
+"""A path that begins like one of these and has no colon was meant as a URL, not as a new folder of that name."""
+
 _default: dict[str, Repository] = {}
 _lock = threading.Lock()
 
@@ -314,6 +317,8 @@ def catalog_url(url: str) -> tuple[str, Path | None]:
     scheme = urlsplit(url).scheme
     if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
         return url, None
+    if url.partition("//")[0] in _SCHEMES:
+        raise InvalidInputError(what=f"{mask_text(url)} lacks the colon before //", fix="write SCHEME://…")
     if scheme in ("", "file") or (os.name == "nt" and len(scheme) == 1):
         folder = _path_of(url)
         return f"sqlite:///{folder / CATALOG_FILE}", folder

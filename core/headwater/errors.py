@@ -98,12 +98,13 @@ class ArtifactNotFoundError(NotFoundError):
 
 
 class VersionNotFoundError(NotFoundError):
-    """The artifact may exist, that version of it does not. Facts: name."""
+    """The artifact may exist, that version of it does not. Facts: name, at (the time that was asked for)."""
 
     code = "version-not-found"
 
     def _what(self) -> str:
-        return f"no version answers to {self.facts.get('name')}"
+        at = self.facts.get("at")
+        return f"no version answer{'s' if at is None else 'ed'} to {self.facts.get('name')}{f' at {at}' if at else ''}"
 
     def _fix(self) -> str | None:
         return super()._fix() or "`headwater artifact ls PROJECT/NAME` lists its versions and aliases"

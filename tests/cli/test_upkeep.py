@@ -33,6 +33,8 @@ def test_packs_may_lie_elsewhere(cli, data):
 def test_init_refuses_a_folder_of_other_things(cli, data):
     assert "holds other things" in cli.error("init", data, code=2)
     assert "is not a repository" in cli.error("init", "ftp://host/x", code=2)
+    assert "lacks the colon" in cli.error("init", "postgresql//host/x", code=2)
+    assert not Path("postgresql").exists()
     Path("file").write_text("")
     cli.error("init", "file", code=2)
 

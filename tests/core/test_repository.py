@@ -143,7 +143,7 @@ def test_at_looks_back_at_what_a_name_meant(repo):
     assert repo.version("mnist:prod").number == 1
     assert repo.version("mnist:prod", at=before).number == 0
     assert repo.version("mnist", at=before.isoformat()).number == 0
-    with pytest.raises(hw.NotFoundError):
+    with pytest.raises(hw.NotFoundError, match=r"no version answered to .*mnist.* at 2001-01-01"):
         repo.version("mnist", at="2001-01-01")
     with pytest.raises(hw.InvalidInputError):
         repo.version("mnist", at="yesterday")

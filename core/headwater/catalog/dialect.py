@@ -122,7 +122,7 @@ class PostgreSQL:
         if sqlalchemy.__version__ < "2":
             raise StateError(
                 what=f"a catalog in PostgreSQL needs SQLAlchemy 2, this is {sqlalchemy.__version__}",
-                fix="connect to a Headwater server, or upgrade what holds it back (Airflow 3.0 does, 3.1 does not)",
+                fix="upgrade what holds it back: Airflow 3.0 does, 3.1 does not",
             )
         return create_engine(
             url.set(drivername="postgresql+psycopg"),

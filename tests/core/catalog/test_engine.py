@@ -211,7 +211,7 @@ def test_no_password_is_ever_shown(capfd):
 def test_an_old_sqlalchemy_keeps_its_catalog_in_sqlite_and_says_so(monkeypatch):
     """1.4 comes with Airflow 3.0: its conformance suite runs on it."""
     monkeypatch.setattr("sqlalchemy.__version__", "1.4.54")
-    with pytest.raises(StateError, match=r"needs SQLAlchemy 2, this is 1\.4\.54.*connect to a Headwater server"):
+    with pytest.raises(StateError, match=r"needs SQLAlchemy 2, this is 1\.4\.54.*Airflow 3\.0 does"):
         Database("postgresql://ann@127.0.0.1:1/db").read(lambda tx: tx.value("SELECT 1"))
 
 
