@@ -19,7 +19,7 @@ from uuid import uuid4
 from headwater.backends.object_keys import Prefix
 from headwater.backends.ranges import Range
 from headwater.backends.retrying import PerProcess, Stamp, attempt, retry_after, swap
-from headwater.backends.s3_body import body_of, plain_bodies
+from headwater.backends.s3_body import Body, body_of, plain_bodies
 from headwater.errors import (
     AccessError,
     ConflictError,
@@ -74,8 +74,10 @@ class S3Client:
     def once(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """Send one request, once; raises what boto3 raises."""
         client, _ = self._made.get()
-        extra = {"RequestPayer": "requester"} if self.requester_pays else {}
-        answer: dict[str, Any] = getattr(client, operation)(**arguments, **extra)
+        extra: dict[str, Any] = {"RequestPayer": "requester"} if self.requester_pays else {}
+        if isinstance(body := arguments.get("Body"), Body):
+            extra["Body"] = body.anew()
+        answer: dict[str, Any] = getattr(client, operation)(**(arguments | extra))
         return answer
 
     def translate(self, error: Exception, where: str) -> HeadwaterError:

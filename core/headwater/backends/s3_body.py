@@ -33,6 +33,10 @@ class Body:
     def __init__(self, view: memoryview) -> None:
         self._view, self._at = view, 0
 
+    def anew(self) -> Body:
+        """The same bytes from their beginning: a request that failed may have stopped anywhere."""
+        return Body(self._view)
+
     def __len__(self) -> int:
         return self._view.nbytes
 

@@ -6,11 +6,13 @@ import base64
 import itertools
 import multiprocessing
 import os
+import random
 import zlib
 from typing import Any
 
 import pytest
 
+from headwater.backends import retrying
 from headwater.backends.s3 import S3Store
 from headwater.backends.s3_body import STEP, body_of
 from headwater.errors import (
@@ -119,6 +121,17 @@ class TestOnTheWire:
         assert "x-amz-checksum-crc32" in request.headers["authorization"]
         assert "expect" not in request.headers  # no waiting for leave to send
         assert store.get("packs/a") == b"x" * (9 << 20)
+
+    @pytest.mark.parametrize("size", [1_000, 3_000_000], ids=["copied", "as it lies in memory"])
+    def test_a_put_whose_answer_is_lost_is_sent_again_from_its_beginning(
+        self, store: S3Store, wire: FaultProxy, monkeypatch: pytest.MonkeyPatch, size: int
+    ) -> None:
+        monkeypatch.setattr(retrying, "FIRST_PAUSE", 0.02)
+        data = random.Random(size).randbytes(size)
+        wire.lose(2, "PUT")
+        store.put("k", data)
+        assert len(wire.requests) == 3
+        assert store.get("k") == data
 
     def test_a_get_is_one_request_and_its_connection_is_used_again(self, store: S3Store, wire: FaultProxy) -> None:
         store.put("packs/a", b"0123456789")

@@ -12,6 +12,11 @@ import headwater as hw
 from headwater import Version
 
 
+def tell(environment: dict[str, str]) -> None:
+    """What a process that is older than a test has to be told."""
+    os.environ.update(environment)
+
+
 @hw.step(log="numbers")
 def make(n: int) -> list[int]:
     return [os.getpid(), n]

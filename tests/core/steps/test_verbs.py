@@ -145,6 +145,7 @@ def test_an_orchestrator_is_asked_only_if_it_is_imported(repo: Repository, monke
     monkeypatch.setitem(sys.modules, "lighthouse_adapter", adapter)
     point = EntryPoint("lighthouse", "lighthouse_adapter:identify", ambient.GROUP)
     monkeypatch.setattr(ambient, "_points", lambda: (point,))
+    monkeypatch.setattr(ambient, "_identifiers", {})  # an adapter is loaded once per process; this one differs per test
     with pytest.raises(hw.StateError):
         hw.current_run()
     assert not asked

@@ -130,7 +130,7 @@ def airflow_repository(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def airflow(database: Path, airflow_repository: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A real Airflow, one for all tests; its connection to the repository stands in its database."""
-    from tests.integrations.airflow.real import Airflow, wait_for
+    from tests.integrations.airflow.real import Airflow
 
     made = Airflow(
         database,
@@ -144,8 +144,7 @@ def airflow(database: Path, airflow_repository: str, tmp_path_factory: pytest.Te
         made.start()
         connection = {"connection_id": "headwater_default", "conn_type": "headwater", "host": airflow_repository,
                       "extra": '{"project": "vision"}', "password": "hidden-word"}  # fmt: skip
-        post = functools.partial(made.client.post, "/api/v2/connections", json=connection)
-        wait_for(lambda: post().status_code in (201, 409), "an Airflow whose database takes writes", made.logs)
+        made.post("connections", connection)
         yield made
     finally:
         made.stop()

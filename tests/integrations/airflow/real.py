@@ -90,12 +90,17 @@ class Airflow:
 
     # -- what its users do -------------------------------------------------------
     def get(self, path: str) -> Any:
-        answer = self.client.get(f"/api/v2/{path}")
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        return self._ask("GET", path)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        answer = self.client.post(f"/api/v2/{path}", json=body)
+        return self._ask("POST", path, json=body)
+
+    def _ask(self, method: str, path: str, **more: Any) -> Any:
+        """The answer; asked again after a 500: Airflow's own parts lock each other out of its SQLite for moments."""
+        until = time.monotonic() + 60
+        while (answer := self.client.request(method, f"/api/v2/{path}", **more)).status_code >= 500:
+            assert time.monotonic() < until, f"{answer.text}\n{self.logs()[-5000:]}"
+            time.sleep(1)
         assert answer.status_code < 300, answer.text
         return answer.json()
 
