@@ -59,9 +59,8 @@ def test_a_handle_opens_again_in_another_process(repo: Repository) -> None:
 def test_steps_run_in_pools_of_processes(repo: Repository, method: str) -> None:
     importable.make(0)  # the parent has connections and a heartbeat when it forks
     context = multiprocessing.get_context(method)
-    told = {name: value for name, value in os.environ.items() if name.startswith("HEADWATER")}
     # said again: the server of `forkserver` lives as long as this process, in the environment it began with
-    with ProcessPoolExecutor(2, mp_context=context, initializer=importable.tell, initargs=(told,)) as pool:
+    with ProcessPoolExecutor(2, mp_context=context, initializer=importable.tell, initargs=(dict(os.environ),)) as pool:
         made = list(pool.map(importable.make, range(1, 4)))
         total = pool.submit(importable.add, *made).result(60)
     assert total.load() == 6
